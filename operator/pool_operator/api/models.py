@@ -1,0 +1,193 @@
+"""The ProcessingPool resource as pydantic models; api/crd.py writes crds/*.yaml from them.
+
+Each field's description becomes `kubectl explain`, with unit and default. Reading from the API server is lenient
+(unknown fields are ignored: an older operator must live with a newer CRD); `strict()` is for files a person wrote.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from pool_operator.names import Mode, OnUnknown
+
+Quantity = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+        max_length=32,
+        json_schema_extra={"x-kubernetes-int-or-string": True},
+    ),
+]
+Money = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=20)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", use_enum_values=False
+    )
+
+
+class ScaleUp(StrEnum):
+    ALWAYS = "Always"
+    NEVER = "Never"
+
+
+class SecretRef(Model):
+    name: str = Field(
+        min_length=1,
+        max_length=253,
+        description="Name of a Secret in the pool's namespace; its keys `username`, `password` and `ca.crt` are used where present.",
+    )
+
+
+class Tls(Model):
+    server_name: str | None = Field(
+        default=None, max_length=253, description="Name to verify in the server's certificate. Default: the host."
+    )
+
+
+class Redis(Model):
+    host: str = Field(
+        min_length=1, max_length=253, description="Host name or address of the Redis or Valkey server the jobs are in."
+    )
+    port: int = Field(default=6379, ge=1, le=65535, description="TCP port. Default: 6379.")
+    database: int = Field(default=0, ge=0, le=1023, description="Number of the Redis database. Default: 0.")
+    key_prefix: str = Field(
+        default="rq",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_.{}-]+$",
+        description="RQ_KEY_PREFIX of the producers. Default: rq.",
+    )
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with the credentials. Default: none."
+    )
+    tls: Tls | None = Field(
+        default=None,
+        description="Present: connect by TLS, verified against `ca.crt` of the Secret or the system's authorities. Default: no TLS.",
+    )
+
+
+class Queue(Model):
+    name: str = Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9_.:-]+$", description="Name of the RQ queue.")
+    scale_up: ScaleUp = Field(
+        default=ScaleUp.ALWAYS, description="Never: its jobs only fill slots that are there anyway. Default: Always."
+    )
+
+
+class ScaleDownBehavior(Model):
+    stabilization_window_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        description="Seconds over which the highest wish is kept before replicas go. Default: 0.",
+    )
+
+
+class Behavior(Model):
+    scale_down: ScaleDownBehavior = Field(default_factory=ScaleDownBehavior, description="Rules for going down.")
+
+
+class Scaling(Model):
+    on_unknown: OnUnknown = Field(
+        default=OnUnknown.HOLD,
+        description="What to want while the queues cannot be read: Hold what is there, or at least the Minimum; never below what runs. Default: Hold.",
+    )
+    behavior: Behavior = Field(
+        default_factory=Behavior, description="Rules for changes, as in a HorizontalPodAutoscaler."
+    )
+
+
+class MemoryRule(Model):
+    base: Quantity | None = Field(
+        default=None,
+        description="Memory that a replica needs before any job runs. Default: from the model table of the worker's model, else 1500Mi.",
+    )
+    per_job: Quantity | None = Field(
+        default=None, description="Memory that one running job adds. Default: from the model table, else 500Mi."
+    )
+    margin_percent: int = Field(
+        default=20, ge=0, le=90, description="Part of the limit kept free, in percent. Default: 20."
+    )
+
+
+class GpuMemoryRule(Model):
+    per_replica: Quantity = Field(description="GPU memory that one replica may use.")
+    base: Quantity | None = Field(
+        default=None, description="GPU memory of the loaded model. Default: from the model table, else 2150Mi."
+    )
+    per_job: Quantity | None = Field(
+        default=None, description="GPU memory that one running job adds. Default: from the model table, else 500Mi."
+    )
+    margin_percent: int = Field(
+        default=10, ge=0, le=90, description="Part of the GPU memory kept free, in percent. Default: 10."
+    )
+
+
+class Concurrency(Model):
+    max_per_replica: int = Field(
+        default=1, ge=1, le=64, description="Most jobs at once in one replica, whatever memory allows. Default: 1."
+    )
+    memory: MemoryRule = Field(
+        default_factory=MemoryRule, description="Host memory: slots = floor((limit * (1 - margin) - base) / perJob)."
+    )
+    gpu_memory: GpuMemoryRule | None = Field(
+        default=None, description="GPU memory, same formula; the smaller result wins. Default: not limited."
+    )
+
+
+class Jobs(Model):
+    timeout_seconds: int = Field(
+        default=7200,
+        ge=1,
+        le=604800,
+        description="Longest run of one job in seconds; also the default of our client. Default: 7200.",
+    )
+    max_retries: int = Field(
+        default=3, ge=0, le=100, description="Retries after failures that our client asks RQ for. Default: 3."
+    )
+    max_losses: int = Field(
+        default=2,
+        ge=0,
+        le=100,
+        description="Losses of a job that ran alone (crash, OOM) before it is failed. Default: 2.",
+    )
+
+
+class Budget(Model):
+    price_per_replica_hour: Money = Field(
+        description='Price of one replica for one hour, a decimal number in your currency, for example "0.69".'
+    )
+
+
+class ProcessingPoolSpec(Model):
+    """Spec of a pool: queues + workers + rules."""
+
+    mode: Mode = Field(
+        default=Mode.ACTIVE,
+        description="Active; DryRun: decide and report, do not act; Paused: hold the replicas. Default: Active.",
+    )
+    redis: Redis | None = Field(
+        default=None,
+        description="Where the jobs are. Required on a cluster; on one machine, absent means an embedded server.",
+    )
+    queues: tuple[Queue, ...] = Field(
+        min_length=1,
+        max_length=16,
+        description="Queues in strict priority order, the first is served first.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    min_replicas: int = Field(default=0, ge=0, le=10000, description="Fewest replicas. Default: 0.")
+    max_replicas: int = Field(ge=0, le=10000, description="Most replicas.")
+    scaling: Scaling = Field(default_factory=Scaling, description="How replicas follow the work.")
+    concurrency: Concurrency = Field(default_factory=Concurrency, description="Jobs at once in one replica.")
+    jobs: Jobs = Field(default_factory=Jobs, description="Defaults and limits of jobs.")
+    budget: Budget | None = Field(default=None, description="Money. Default: cost is not counted.")
+    template: dict[str, Any] = Field(
+        description="A pod template as in a Deployment; its container `worker` runs the jobs.",
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )

@@ -1,0 +1,46 @@
+"""The `processingpool` command: a table of sub-commands, each loaded only when it is called.
+
+The table names modules by text, so that `processingpool worker` has its SIGTERM handler in place before anything
+heavy is imported, and so that worker and operator code never meet in one process.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Final
+
+COMMANDS: Final = {
+    "run": ("pool_operator.cli.run", "Run a pool on this machine, without a cluster."),
+    "submit": ("pool_client.cli", "Put media files on a pool's queue."),
+    "jobs": ("pool_client.cli", "List, follow, cancel or retry jobs."),
+    "status": ("pool_operator.cli.status", "Show pools, their queues, replicas and last decision."),
+    "operator": ("pool_operator.cli.operator", "Run the operator in a cluster."),
+    "worker": ("pool_worker.app", "Run a worker: N slots, one model."),
+    "crd": ("pool_operator.cli.crd", "Print the CustomResourceDefinition."),
+}
+
+
+def usage() -> str:
+    lines = ["usage: processingpool COMMAND [OPTIONS]", "", "commands:"]
+    lines += [f"  {name:<10}{sentence}" for name, (_, sentence) in COMMANDS.items()]
+    return "\n".join([*lines, "", "processingpool COMMAND --help tells more."])
+
+
+def main() -> int:
+    """Dispatch to `main(arguments) -> exit status` of the command's module."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"processingpool {version('processing-pool')}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        print(f"processingpool: there is no command '{name}'\n\n{usage()}", file=sys.stderr)
+        return 2
+    status: int = import_module(COMMANDS[name][0]).main(arguments)
+    return status

@@ -1,0 +1,95 @@
+"""Stable names: API group, labels, condition types, reasons, metric prefix. A contract with users; changes need an ADR."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+GROUP: Final = "processingpool.dev"
+VERSION: Final = "v1alpha1"
+KIND: Final = "ProcessingPool"
+PLURAL: Final = "processingpools"
+SHORT_NAMES: Final = ("pool", "pools", "ppool")
+FIELD_MANAGER: Final = "processingpool-operator"
+REPLICAS_FIELD_MANAGER: Final = "processingpool-replicas"
+LABEL_POOL: Final = f"{GROUP}/pool"
+LABEL_POOL_UID: Final = f"{GROUP}/pool-uid"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "processing-pool"
+ANNOTATION_STAMP: Final = f"{GROUP}/stamp"
+DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+WORKER_CONTAINER: Final = "worker"
+METRIC_PREFIX: Final = "processingpool"
+
+
+class Mode(StrEnum):
+    ACTIVE = "Active"
+    DRY_RUN = "DryRun"
+    PAUSED = "Paused"
+
+
+class OnUnknown(StrEnum):
+    HOLD = "Hold"
+    MINIMUM = "Minimum"
+
+
+class Condition(StrEnum):
+    """Condition types of a pool; all are written on its first status."""
+
+    READY = "Ready"
+    SCALING_ACTIVE = "ScalingActive"
+    SCALING_LIMITED = "ScalingLimited"
+    QUEUE_REACHABLE = "QueueReachable"
+    TEMPLATE_VALID = "TemplateValid"
+    CAPACITY_AVAILABLE = "CapacityAvailable"
+    BUDGET_AVAILABLE = "BudgetAvailable"
+
+
+class Reason(StrEnum):
+    """Why a decision is what it is: a closed list."""
+
+    WORK_WAITING = "WorkWaiting"  # more work than slots: replicas go up
+    WORK_FITS = "WorkFits"  # what is there is enough
+    WORK_SHRANK = "WorkShrank"  # fewer slots needed: replicas go down
+    IDLE = "Idle"  # nothing to do: to the minimum
+    AT_MINIMUM = "AtMinimum"
+    AT_MAXIMUM = "AtMaximum"
+    STABILIZING = "Stabilizing"  # lower wanted, window still runs
+    HOLD_UNKNOWN = "HoldUnknown"  # no trustworthy reading: nothing is lowered
+    HOLD_CONTRADICTION = "HoldContradiction"  # reading contradicts running work
+    CAPACITY_SHORT = "CapacityShort"  # the cluster gives no more
+    PAUSED = "Paused"
+    DRY_RUN = "DryRun"
+    INVALID = "Invalid"  # the spec cannot be followed
+    DELETED = "Deleted"  # the pool is going away
+
+
+class Limit(StrEnum):
+    """What capped or lifted the wish."""
+
+    MINIMUM = "Minimum"
+    MAXIMUM = "Maximum"
+    CAPACITY = "Capacity"
+    RUNNING = "Running"  # never below what runs
+
+
+class ConditionReason(StrEnum):
+    """Reasons of conditions that are not decisions."""
+
+    OK = "Ok"
+    NOT_YET_KNOWN = "NotYetKnown"
+    QUEUE_UNREACHABLE = "QueueUnreachable"
+    QUEUE_WRONG_TYPE = "QueueWrongType"
+    AUTHENTICATION_FAILED = "AuthenticationFailed"
+    READ_ONLY_REDIS = "ReadOnlyRedis"
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105 - a reason, not a secret
+    QUEUE_SHARED = "QueueShared"
+    SPEC_INVALID = "SpecInvalid"
+    TEMPLATE_REFUSED = "TemplateRefused"
+    UNSCHEDULABLE = "Unschedulable"
+    FAILED_CREATE = "FailedCreate"
+    STARTS_FAILING = "StartsFailing"
+    ROLLOUT_STUCK = "RolloutStuck"
+    NO_PRICE = "NoPrice"
+    NO_BUDGET = "NoBudget"
+    HOST_NOT_ALLOWED = "HostNotAllowed"
