@@ -1,0 +1,183 @@
+"""The Kubernetes backend: replicas are pods of one Deployment per pool.
+
+`view` reads the caches. `apply` moves the cluster one step towards the target and keeps almost nothing: what it has
+to know it reads from the caches again. A refused template and a foreign Deployment are remembered, so that an idle
+operator asks nothing again and again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from pool_operator.backends.base import Applied, BackendView, PoolObject, Problem, Target
+from pool_operator.backends.kubernetes.api import ApiError
+from pool_operator.backends.kubernetes.cache import ClusterCache
+from pool_operator.backends.kubernetes.causes import one_line
+from pool_operator.backends.kubernetes.lowering import RETRY_SECONDS, plan_lowering, wanted_costs
+from pool_operator.backends.kubernetes.manifest import is_current, stamp
+from pool_operator.backends.kubernetes.objects import DeploymentFact, identity
+from pool_operator.backends.kubernetes.view import Facts, build_view
+from pool_operator.backends.kubernetes.writer import Writer
+from pool_operator.names import ConditionReason
+
+log = logging.getLogger(__name__)
+JUDGE_AGAIN_SECONDS = 60.0
+"""A refusal may end without the pool's doing: a policy changes, a quota grows, a foreign Deployment goes."""
+
+
+@dataclass(slots=True)
+class _Refusal:
+    """What the API server said of a template, of which one, and until when (monotonic) we believe it."""
+
+    stamp: str
+    problem: Problem
+    until: float
+
+
+@dataclass(slots=True)
+class KubernetesBackend:
+    """Implements backends.base.Backend.
+
+    Args:
+        cache: filled by the source.
+        writer: fenced writes.
+        unix: wall clock, for ages of objects.
+    """
+
+    cache: ClusterCache
+    writer: Writer
+    unix: Callable[[], float] = time.time
+    _refused: dict[str, _Refusal] = field(default_factory=dict)  # pool UID -> refusal
+
+    def view(self, pool: PoolObject) -> BackendView:
+        """Snapshot out of the caches; never touches the network."""
+        refusal = self._refused.get(pool.uid)
+        problem = refusal.problem if refusal and pool.spec and refusal.stamp == stamp(pool) else None
+        return build_view(self._facts(pool), synced=self.cache.synced, now=self.unix(), template_problem=problem)
+
+    def _facts(self, pool: PoolObject) -> Facts:
+        return self.cache.facts(pool.uid, pool.key.name)
+
+    async def apply(self, pool: PoolObject, target: Target) -> Applied:
+        """One step: create, or raise, then template, then costs, then lower.
+
+        Raises ConflictError when an object moved since it was seen, NotLeadingError when we may not act.
+        """
+        facts = self._facts(pool)
+        if pool.deleting or pool.spec is None:
+            return Applied(wanted=facts.deployment.wanted if facts.deployment else 0)
+        if facts.deployment is None:
+            return await self._create(pool, target)
+        if facts.deployment.id.deletion_at is not None:
+            return Applied(wanted=facts.deployment.wanted, wait_seconds=RETRY_SECONDS)
+        deployment = facts.deployment
+        raised = target.replicas > deployment.wanted
+        if raised:
+            deployment = await self._set_replicas(pool, deployment, target.replicas)
+        templated = await self._template(pool, deployment)
+        if templated is not None:
+            return Applied(changed=True, wanted=templated.wanted, wait_seconds=RETRY_SECONDS)
+        problem = self._problem(pool)
+        if raised:
+            return Applied(changed=True, wanted=deployment.wanted, problem=problem)
+        return await self._lower(pool, replace(facts, deployment=deployment), target, problem)
+
+    def _problem(self, pool: PoolObject) -> Problem | None:
+        refusal = self._refused.get(pool.uid)
+        return refusal.problem if refusal else None
+
+    async def _set_replicas(self, pool: PoolObject, seen: DeploymentFact, replicas: int) -> DeploymentFact:
+        written = await self.writer.set_replicas(pool, seen, replicas)
+        self.cache.deployments.put(written)  # our own answer is as good as the watch's, and earlier
+        return written
+
+    async def _create(self, pool: PoolObject, target: Target) -> Applied:
+        if (problem := self._believed(pool)) is not None:
+            return Applied(problem=problem, wait_seconds=JUDGE_AGAIN_SECONDS)
+        # the watch may be behind: an apply that creates would set the replicas of a Deployment that is there
+        if (found := await self.writer.found(pool)) is not None:
+            return self._occupied(pool, identity(found).owner_uid)
+        if (problem := await self._judge(pool)) is not None:
+            return Applied(problem=problem, wait_seconds=JUDGE_AGAIN_SECONDS)
+        created = await self.writer.create(pool, target.replicas)
+        self.cache.deployments.put(created)
+        return Applied(changed=True, wanted=created.wanted)
+
+    def _occupied(self, pool: PoolObject, owner_uid: str) -> Applied:
+        if owner_uid == pool.uid:
+            return Applied(wait_seconds=RETRY_SECONDS)  # ours; the watch will show it
+        message = (
+            f"a Deployment named '{pool.key.name}' that does not belong to this pool is in namespace "
+            f"'{pool.key.namespace}': rename the pool or delete that Deployment"
+        )
+        problem = Problem(reason=ConditionReason.FAILED_CREATE, message=message)
+        return Applied(problem=self._refuse(pool, problem), wait_seconds=JUDGE_AGAIN_SECONDS)
+
+    def _refuse(self, pool: PoolObject, problem: Problem) -> Problem:
+        self._refused[pool.uid] = _Refusal(stamp(pool), problem, self.cache.monotonic() + JUDGE_AGAIN_SECONDS)
+        return problem
+
+    def _believed(self, pool: PoolObject) -> Problem | None:
+        refusal = self._refused.get(pool.uid)
+        if refusal is None or refusal.stamp != stamp(pool) or self.cache.monotonic() >= refusal.until:
+            return None
+        return refusal.problem
+
+    async def _judge(self, pool: PoolObject) -> Problem | None:
+        """Server-side dry run, once per template; its refusal is remembered until the template changes."""
+        try:
+            await self.writer.dry_run(pool)
+        except ApiError as error:
+            if not 400 <= error.status < 500 or error.status == 429:
+                raise
+            return self._refuse(pool, Problem(reason=ConditionReason.TEMPLATE_REFUSED, message=_refusal(error)))
+        self._refused.pop(pool.uid, None)
+        return None
+
+    async def _template(self, pool: PoolObject, deployment: DeploymentFact) -> DeploymentFact | None:
+        """Bring the template up to the pool's spec; None if there was nothing to do, or it was refused."""
+        if is_current(deployment.stamp, pool):
+            self._refused.pop(pool.uid, None)
+            return None
+        if self._believed(pool) is not None or await self._judge(pool) is not None:
+            return None
+        if not deployment.replicas_handed_over:
+            # a crash between create's two applies: without an owner of its own the field would be reset to 1
+            deployment = await self._set_replicas(pool, deployment, deployment.wanted)
+        written = await self.writer.set_template(pool, deployment)
+        self.cache.deployments.put(written)
+        return written
+
+    async def _lower(self, pool: PoolObject, facts: Facts, target: Target, problem: Problem | None) -> Applied:
+        deployment = facts.deployment
+        assert deployment is not None
+        if costs := wanted_costs(facts, target):
+            taken = await self.writer.set_costs({pod.id.uid: pod for pod in facts.active}, costs)
+            wait = RETRY_SECONDS if taken else RETRY_SECONDS / 5
+            return Applied(changed=True, wanted=deployment.wanted, wait_seconds=wait, problem=problem)
+        plan = plan_lowering(
+            facts,
+            target,
+            cost_seen_at=self.cache.cost_seen_at(),
+            monotonic=self.cache.monotonic(),
+            now=self.unix(),
+        )
+        if plan.replicas is None:
+            log.debug("pool=%s lowering waits: %s", pool.key, plan.why)
+            return Applied(wanted=deployment.wanted, wait_seconds=plan.wait_seconds, problem=problem)
+        lowered = await self._set_replicas(pool, deployment, plan.replicas)
+        log.info("pool=%s replicas %d -> %d: %s", pool.key, deployment.wanted, lowered.wanted, plan.why)
+        return Applied(changed=True, wanted=lowered.wanted, problem=problem)
+
+    async def retire(self, pool: PoolObject) -> None:
+        """Forget a deleted pool; its Deployment goes with it, by its owner reference."""
+        self._refused.pop(pool.uid, None)
+        self.cache.retire(pool.uid)
+
+
+def _refusal(error: ApiError) -> str:
+    """The server's sentence, with the path that a user wrote: spec.template of the pool, not of our Deployment."""
+    return f"the API server refuses the template: {one_line(error.message)}"
