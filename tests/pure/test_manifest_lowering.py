@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.pure.kubernetes_builders import NOW, facts, pod, replica_set, target
+
 from pool_operator.backends.kubernetes.lowering import (
     DRAINED_COST,
     IDLE_COST,
@@ -13,8 +15,6 @@ from pool_operator.backends.kubernetes.lowering import (
     wanted_costs,
 )
 from pool_operator.backends.kubernetes.ranking import deletion_order
-
-from tests.pure.kubernetes_builders import NOW, facts, pod, replica_set, target
 
 
 def plan(these, wish, *, seen_for=10.0):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.pure.kubernetes_builders import pool
+
 from pool_operator.backends.kubernetes import manifest
 from pool_operator.backends.kubernetes.manifest import grace_seconds, is_current, render, stamp
-
-from tests.pure.kubernetes_builders import pool
 
 
 def worker_of(rendered):

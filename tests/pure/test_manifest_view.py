@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from tests.pure.kubernetes_builders import NOW, deployment, facts, pod, raw_pod, replica_set
+
 from pool_operator.backends.kubernetes import objects
 from pool_operator.backends.kubernetes.cache import REMEMBER_SECONDS, ClusterCache
 from pool_operator.backends.kubernetes.view import Facts, build_view, capacity_problem
 from pool_operator.engine.types import ReplicaPhase
 from pool_operator.names import ConditionReason
-
-from tests.pure.kubernetes_builders import NOW, deployment, facts, pod, raw_pod, replica_set
 
 
 def view(these):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -58,7 +59,11 @@ class KubeApi:
         try:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            await config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                # named here: the library reads the variable only once, when it is imported
+                config_file=os.environ.get("KUBECONFIG"),
+                client_configuration=configuration,
+            )
         return cls(client.ApiClient(configuration))
 
     @property

@@ -75,8 +75,10 @@ class KubernetesBackend:
             return Applied(wanted=facts.deployment.wanted, wait_seconds=RETRY_SECONDS)
         deployment = facts.deployment
         raised = target.replicas > deployment.wanted
-        if raised:
-            deployment = await self._set_replicas(pool, deployment, target.replicas)
+        if raised or not deployment.replicas_handed_over:
+            # not handed over: the hand-over that follows creation met a conflict, or a crash. Without an owner of its
+            # own the field would be reset by the next apply of the template
+            deployment = await self._set_replicas(pool, deployment, max(target.replicas, deployment.wanted))
         templated = await self._template(pool, deployment)
         if templated is not None:
             return Applied(changed=True, wanted=templated.wanted, wait_seconds=RETRY_SECONDS)
@@ -104,7 +106,8 @@ class KubernetesBackend:
             return Applied(problem=problem, wait_seconds=JUDGE_AGAIN_SECONDS)
         created = await self.writer.create(pool, target.replicas)
         self.cache.deployments.put(created)
-        return Applied(changed=True, wanted=created.wanted)
+        wait = None if created.replicas_handed_over else RETRY_SECONDS / 5
+        return Applied(changed=True, wanted=created.wanted, wait_seconds=wait)
 
     def _occupied(self, pool: PoolObject, owner_uid: str) -> Applied:
         if owner_uid == pool.uid:
@@ -144,9 +147,6 @@ class KubernetesBackend:
             return None
         if self._believed(pool) is not None or await self._judge(pool) is not None:
             return None
-        if not deployment.replicas_handed_over:
-            # a crash between create's two applies: without an owner of its own the field would be reset to 1
-            deployment = await self._set_replicas(pool, deployment, deployment.wanted)
         written = await self.writer.set_template(pool, deployment)
         self.cache.deployments.put(written)
         return written

@@ -38,13 +38,13 @@ CA_FOLDER: Final = "/var/run/processingpool/redis-ca"
 Json = dict[str, Any]
 
 
-def stamp(pool: PoolObject, version: str = STAMP_VERSION) -> str:
+def stamp(pool: PoolObject, version: str | None = None) -> str:
     """`<stamp version>-<hash of what rendering depends on>`: the annotation that says whether a Deployment is current."""
     spec = _spec(pool)
     redis = spec.redis.model_dump(mode="json") if spec.redis else None
     inputs = [spec.template, redis, [queue.name for queue in spec.queues], spec.jobs.timeout_seconds]
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
-    return f"{version}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return f"{version or STAMP_VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def is_current(stored: str, pool: PoolObject) -> bool:

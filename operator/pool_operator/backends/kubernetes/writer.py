@@ -54,11 +54,15 @@ class Writer:
         """Create with `replicas` (0: creating a pool starts no pod), then hand that field to its own manager.
 
         An apply rather than a POST: a POST co-owns every field for ever, and a removed variable would stay.
+        The hand-over may meet the Deployment controller's first status; the backend's next pass repeats it.
         """
         body = render(pool)
         body["spec"]["replicas"] = replicas
         created = deployment(await self._apply(pool, body, FIELD_MANAGER))
-        return await self.set_replicas(pool, created, replicas)
+        try:
+            return await self.set_replicas(pool, created, replicas)
+        except ConflictError:
+            return created
 
     async def set_replicas(self, pool: PoolObject, seen: DeploymentFact, replicas: int) -> DeploymentFact:
         """Apply `spec.replicas` alone. Raises ConflictError if the Deployment is not the version `seen`."""
