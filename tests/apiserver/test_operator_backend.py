@@ -11,7 +11,7 @@ from tests.pure.kubernetes_builders import pod as pod_fact
 from pool_operator.backends.base import ConflictError
 from pool_operator.backends.kubernetes import manifest, paths
 from pool_operator.backends.kubernetes.api import Content
-from pool_operator.backends.kubernetes.lowering import DRAINED_COST
+from pool_operator.backends.kubernetes.objects import DRAINED_COST
 from pool_operator.backends.kubernetes.resync import Resync
 from pool_operator.backends.kubernetes.writer import NotLeadingError
 from pool_operator.names import FIELD_MANAGER, ConditionReason

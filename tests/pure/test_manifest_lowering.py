@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from tests.pure.kubernetes_builders import NOW, facts, pod, replica_set, target
 
 from pool_operator.backends.kubernetes.lowering import (
-    DRAINED_COST,
-    IDLE_COST,
     SETTLE_SECONDS,
     plan_lowering,
     wanted_costs,
 )
+from pool_operator.backends.kubernetes.objects import DRAINED_COST, IDLE_COST
 from pool_operator.backends.kubernetes.ranking import deletion_order
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from tests.pure.kubernetes_builders import NOW, deployment, facts, pod, raw_pod, replica_set
+from dataclasses import replace
+
+from tests.pure.kubernetes_builders import NOW, deployment, facts, pod, raw_pod, replica_set, target
 
 from pool_operator.backends.kubernetes import objects
 from pool_operator.backends.kubernetes.cache import REMEMBER_SECONDS, ClusterCache
+from pool_operator.backends.kubernetes.lowering import wanted_costs
+from pool_operator.backends.kubernetes.objects import DRAINED_COST
 from pool_operator.backends.kubernetes.view import Facts, build_view, capacity_problem
 from pool_operator.engine.types import ReplicaPhase
 from pool_operator.names import ConditionReason
@@ -136,3 +140,18 @@ def test_a_list_drops_what_was_deleted_in_a_gap_but_not_what_is_newer_than_the_l
     kept.put_pod(pod("gone", version=5))
     kept.put_pod(pod("new", version=11))
     assert [fact.id.uid for fact in kept.pods.missing_from([], version=10)] == ["gone"]
+
+
+def test_a_drained_pod_counts_as_going_from_the_moment_a_lower_number_is_written():
+    these = facts(pod("a", cost=DRAINED_COST), pod("b"))
+    written = facts(
+        pod("a", cost=DRAINED_COST), pod("b"), wanted=1, sets=(replica_set(wanted=2, present=2),), generation=2
+    )
+
+    def going(some):
+        return {one.id for one in view(some).replicas if one.phase is ReplicaPhase.TERMINATING}
+
+    assert going(these) == set()
+    assert going(written) == {"a"}
+    assert going(replace(these, lowered_lately=True)) == {"a"}
+    assert wanted_costs(written, target(2)) == {}  # its cost stays: the controller may be choosing now

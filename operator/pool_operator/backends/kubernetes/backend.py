@@ -24,6 +24,8 @@ from pool_operator.backends.kubernetes.writer import Writer
 from pool_operator.names import ConditionReason
 
 log = logging.getLogger(__name__)
+CONDEMNED_SECONDS = 2.0
+"""How long after a lower number a drained pod counts as going: the watches of pods and ReplicaSets are two streams."""
 JUDGE_AGAIN_SECONDS = 60.0
 """A refusal may end without the pool's doing: a policy changes, a quota grows, a foreign Deployment goes."""
 
@@ -51,6 +53,7 @@ class KubernetesBackend:
     writer: Writer
     unix: Callable[[], float] = time.time
     _refused: dict[str, _Refusal] = field(default_factory=dict)  # pool UID -> refusal
+    _lowered: dict[str, float] = field(default_factory=dict)  # pool UID -> monotonic time of our last lower number
 
     def view(self, pool: PoolObject) -> BackendView:
         """Snapshot out of the caches; never touches the network."""
@@ -59,7 +62,9 @@ class KubernetesBackend:
         return build_view(self._facts(pool), synced=self.cache.synced, now=self.unix(), template_problem=problem)
 
     def _facts(self, pool: PoolObject) -> Facts:
-        return self.cache.facts(pool.uid, pool.key.name)
+        facts = self.cache.facts(pool.uid, pool.key.name)
+        lately = self.cache.monotonic() - self._lowered.get(pool.uid, float("-inf")) < CONDEMNED_SECONDS
+        return replace(facts, lowered_lately=lately)
 
     async def apply(self, pool: PoolObject, target: Target) -> Applied:
         """One step: create, or raise, then template, then costs, then lower.
@@ -168,13 +173,15 @@ class KubernetesBackend:
         if plan.replicas is None:
             log.debug("pool=%s lowering waits: %s", pool.key, plan.why)
             return Applied(wanted=deployment.wanted, wait_seconds=plan.wait_seconds, problem=problem)
+        self._lowered[pool.uid] = self.cache.monotonic()  # before the call: its answer may be late, or lost
         lowered = await self._set_replicas(pool, deployment, plan.replicas)
         log.info("pool=%s replicas %d -> %d: %s", pool.key, deployment.wanted, lowered.wanted, plan.why)
-        return Applied(changed=True, wanted=lowered.wanted, problem=problem)
+        return Applied(changed=True, wanted=lowered.wanted, wait_seconds=CONDEMNED_SECONDS, problem=problem)
 
     async def retire(self, pool: PoolObject) -> None:
         """Forget a deleted pool; its Deployment goes with it, by its owner reference."""
         self._refused.pop(pool.uid, None)
+        self._lowered.pop(pool.uid, None)
         self.cache.retire(pool.uid)
 
 

@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from pool_operator.backends.base import Target
-from pool_operator.backends.kubernetes.objects import PodFact
+from pool_operator.backends.kubernetes.objects import DRAINED_COST, IDLE_COST, OUR_COSTS, PodFact
 from pool_operator.backends.kubernetes.ranking import deletion_order
-from pool_operator.backends.kubernetes.view import Facts, lowering_blocked
+from pool_operator.backends.kubernetes.view import Facts, condemned, lowering_blocked
 
-DRAINED_COST: Final = -1000
-IDLE_COST: Final = -100  # during a rollout: the Deployment controller should end idle pods before busy ones
-OUR_COSTS: Final = frozenset({DRAINED_COST, IDLE_COST})
 SETTLE_SECONDS: Final = 1.0
 """How long our watch must have shown a cost: the controller manager reads from a cache of its own, behind ours or ahead."""
 RETRY_SECONDS: Final = 0.5
@@ -34,11 +31,17 @@ class Lowering:
 
 
 def wanted_costs(facts: Facts, target: Target) -> dict[str, int | None]:
-    """Deletion cost per pod where it has to change: a number, or None to take our annotation away."""
+    """Deletion cost per pod where it has to change: a number, or None to take our annotation away.
+
+    A condemned pod keeps its cost whatever the target says: the controller may be choosing at this moment.
+    """
     rolling = len([one for one in facts.sets if one.wanted > 0]) > 1
     changes: dict[str, int | None] = {}
+    doomed = condemned(facts)
     for pod in facts.active:
         uid = pod.id.uid
+        if uid in doomed:
+            continue
         if uid in target.drained:
             wanted: int | None = DRAINED_COST
         elif rolling and uid in target.idle:

@@ -21,6 +21,9 @@ from pool_operator.names import (
     REPLICAS_FIELD_MANAGER,
 )
 
+DRAINED_COST: Final = -1000
+IDLE_COST: Final = -100  # during a rollout: the Deployment controller should end idle pods before busy ones
+OUR_COSTS: Final = frozenset({DRAINED_COST, IDLE_COST})
 REVISION: Final = "deployment.kubernetes.io/revision"
 Raw = Mapping[str, Any]
 

@@ -134,7 +134,7 @@ def event_body(pool: PoolObject, event: Event, *, instance: str, at: datetime) -
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"generateName": f"{pool.key.name}.", "namespace": pool.key.namespace},
+        "metadata": {"generateName": f"{pool.key.name}-", "namespace": pool.key.namespace},
         "eventTime": at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "reportingController": f"{GROUP}/operator",
         "reportingInstance": instance,

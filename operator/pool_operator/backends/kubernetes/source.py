@@ -120,8 +120,10 @@ def build_settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def watch(intake: Intake, *, namespaces: Sequence[str], stop: asyncio.Event) -> None:
-    """Watch until `stop`. Start every other task first: kopf cancels at its end what was started after it."""
+async def watch(
+    intake: Intake, *, namespaces: Sequence[str], stop: asyncio.Event, ready: asyncio.Event | None = None
+) -> None:
+    """Watch until `stop`; `ready` is set once kopf has started. Start every other task first: kopf cancels at its end what was started after it."""
     logging.getLogger("kopf").setLevel(logging.WARNING)
     await kopf.operator(
         registry=build_registry(intake),
@@ -130,4 +132,5 @@ async def watch(intake: Intake, *, namespaces: Sequence[str], stop: asyncio.Even
         clusterwide=not namespaces,
         namespaces=list(namespaces),
         stop_flag=stop,
+        ready_flag=ready,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pool_operator.backends.base import BackendView, Problem
 from pool_operator.backends.kubernetes.causes import one_line
-from pool_operator.backends.kubernetes.objects import DeploymentFact, PodFact, ReplicaSetFact
+from pool_operator.backends.kubernetes.objects import DRAINED_COST, DeploymentFact, PodFact, ReplicaSetFact
 from pool_operator.backends.kubernetes.ranking import deletion_order
 from pool_operator.engine.types import Replica, ReplicaPhase
 from pool_operator.names import ConditionReason
@@ -24,6 +24,7 @@ class Facts:
     sets: tuple[ReplicaSetFact, ...] = ()
     pods: tuple[PodFact, ...] = ()
     excused: Mapping[str, str] | None = None  # pod UID -> why, for pods that are gone or going
+    lowered_lately: bool = False  # we wrote a lower number moments ago
 
     @property
     def active(self) -> tuple[PodFact, ...]:
@@ -56,12 +57,12 @@ def build_view(facts: Facts, *, synced: bool, now: float, template_problem: Prob
 def _replicas(facts: Facts, now: float) -> Sequence[Replica]:
     order = deletion_order(facts.active, related=facts.active, now=now, equal_cost=True)
     rank = {pod.id.uid: position for position, pod in enumerate(order)}
-    current = facts.current
+    current, doomed = facts.current, condemned(facts)
     alive = [pod for pod in facts.pods if pod.phase not in {"Succeeded", "Failed"}]
     return [
         Replica(
             id=pod.id.uid,
-            phase=_phase(pod),
+            phase=ReplicaPhase.TERMINATING if pod.id.uid in doomed else _phase(pod),
             created_at=pod.created_at,
             ready_at=pod.ready_at,
             removal_rank=rank.get(pod.id.uid, -1),
@@ -76,6 +77,27 @@ def _phase(pod: PodFact) -> ReplicaPhase:
     if pod.id.deletion_at is not None:
         return ReplicaPhase.TERMINATING
     return ReplicaPhase.READY if pod.ready else ReplicaPhase.STARTING
+
+
+def condemned(facts: Facts) -> frozenset[str]:
+    """Drained pods that a lower number, already written, may be about to end.
+
+    They are shown as terminating before the cluster says so. If work came back in this moment and the mark of such a
+    pod were taken away, it would claim a job and be ended with it. Whoever is still there when the controllers have
+    caught up, count as we do, and a settling time has passed, is an ordinary drained replica again.
+    """
+    deployment = facts.deployment
+    if deployment is None:
+        return frozenset()
+    drained = frozenset(pod.id.uid for pod in facts.active if pod.cost == DRAINED_COST)
+    settled = (
+        not facts.lowered_lately
+        and deployment.caught_up
+        and all(one.caught_up for one in facts.sets)
+        and sum(one.wanted for one in facts.sets) == deployment.wanted
+        and len(facts.active) <= deployment.wanted
+    )
+    return frozenset() if settled else drained
 
 
 def lowering_blocked(facts: Facts) -> str:
