@@ -23,7 +23,7 @@ from pool_operator.names import FIELD_MANAGER, GROUP, KIND, VERSION
 log = logging.getLogger(__name__)
 LEAST_INTERVAL_SECONDS: Final = 1.0
 SAME_EVENT_SECONDS: Final = 600.0
-LONGEST_NOTE: Final = 1024
+LONGEST_NOTE_BYTES: Final = 1024
 Json = dict[str, Any]
 
 
@@ -130,7 +130,6 @@ class KubernetesReporter:
 
 def event_body(pool: PoolObject, event: Event, *, instance: str, at: datetime) -> Json:
     """An events.k8s.io/v1 Event about the pool."""
-    note = event.message if len(event.message) <= LONGEST_NOTE else event.message[: LONGEST_NOTE - 1] + "…"
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -141,7 +140,7 @@ def event_body(pool: PoolObject, event: Event, *, instance: str, at: datetime) -
         "action": event.action,
         "reason": event.reason,
         "type": event.type,
-        "note": note,
+        "note": _cut(event.message),
         "regarding": {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
@@ -150,6 +149,13 @@ def event_body(pool: PoolObject, event: Event, *, instance: str, at: datetime) -
             "uid": pool.uid,
         },
     }
+
+
+def _cut(note: str) -> str:
+    """At most LONGEST_NOTE_BYTES in UTF-8: the server counts bytes and refuses the whole Event."""
+    if len(note.encode()) <= LONGEST_NOTE_BYTES:
+        return note
+    return note.encode()[: LONGEST_NOTE_BYTES - 3].decode(errors="ignore") + "…"
 
 
 def comparable(status: Mapping[str, object]) -> Json:
