@@ -273,6 +273,8 @@ def test_somebody_elses_deployment_is_left_alone_and_named(namespace):
         await create(h)
         applied = await h.step(POOL, 3)
         assert f"Deployment named '{POOL}'" in applied.problem.message
+        assert h.cache.deployments.of("") == ()  # the watch is filtered by our label at the server
+        assert h.cache.pods.of("") == ()
         assert (await stored(h))["spec"]["template"]["spec"]["containers"][0]["name"] == "web"
 
     run(namespace, scenario)
@@ -303,6 +305,36 @@ def test_a_first_template_that_is_refused_creates_nothing(namespace):
         assert applied.problem.reason is ConditionReason.TEMPLATE_REFUSED
         assert not h.view(POOL).exists
         assert await h.writer.found(h.pools[POOL]) is None
+
+    run(namespace, scenario)
+
+
+@pytest.mark.parametrize("shape", [{"spec": {"containers": ["worker"]}}, {"spec": []}, {"metadata": "x", "spec": {}}])
+def test_a_template_of_the_wrong_shape_is_told(namespace, shape):
+    async def scenario(h):
+        body = pool_body(h.namespace, worker())
+        body["spec"]["template"] = shape
+        await h.api.call("POST", paths.pools(h.namespace), body=body)
+        await h.pool(POOL)
+        applied = await h.step(POOL, 3)
+        assert applied.problem.reason is ConditionReason.TEMPLATE_REFUSED
+        assert "template" in applied.problem.message
+
+    run(namespace, scenario)
+
+
+def test_who_scales_by_hand_is_overruled_without_killing_anybody(namespace, kubectl):
+    async def scenario(h):
+        await create(h)
+        ids = await h.ready(POOL, 2)
+        kubectl("scale", "deployment", POOL, "-n", h.namespace, "--replicas=4")
+        await h.until(lambda: len(h.view(POOL).replicas) == 4, what="four by hand")
+        extra = {one.id for one in h.view(POOL).replicas} - set(ids)
+        await h.drive(POOL, 2, drained=extra, until=lambda view: len(view.replicas) == 2, what="two gone")
+        assert {one.id for one in h.view(POOL).replicas} == set(ids)
+        await change(h, worker(image="worker:2"))
+        await h.step(POOL, 2)
+        assert (await stored(h))["spec"]["replicas"] == 2
 
     run(namespace, scenario)
 

@@ -80,10 +80,13 @@ class KubernetesBackend:
             return Applied(wanted=facts.deployment.wanted, wait_seconds=RETRY_SECONDS)
         deployment = facts.deployment
         raised = target.replicas > deployment.wanted
-        if raised or not deployment.replicas_handed_over:
-            # not handed over: the hand-over that follows creation met a conflict, or a crash. Without an owner of its
-            # own the field would be reset by the next apply of the template
-            deployment = await self._set_replicas(pool, deployment, max(target.replicas, deployment.wanted))
+        if not deployment.replicas_handed_over:
+            # the hand-over that follows creation met a conflict, or a crash; or somebody scaled by hand. Without an
+            # owner of its own the field would be reset by the next apply of the template
+            replicas = max(target.replicas, deployment.wanted)
+            deployment = self._kept(await self.writer.hand_over(pool, deployment, replicas))
+        elif raised:
+            deployment = await self._set_replicas(pool, deployment, target.replicas)
         templated = await self._template(pool, deployment)
         if templated is not None:
             return Applied(changed=True, wanted=templated.wanted, wait_seconds=RETRY_SECONDS)
@@ -97,7 +100,9 @@ class KubernetesBackend:
         return refusal.problem if refusal else None
 
     async def _set_replicas(self, pool: PoolObject, seen: DeploymentFact, replicas: int) -> DeploymentFact:
-        written = await self.writer.set_replicas(pool, seen, replicas)
+        return self._kept(await self.writer.set_replicas(pool, seen, replicas))
+
+    def _kept(self, written: DeploymentFact) -> DeploymentFact:
         self.cache.deployments.put(written)  # our own answer is as good as the watch's, and earlier
         return written
 
@@ -109,8 +114,7 @@ class KubernetesBackend:
             return self._occupied(pool, identity(found).owner_uid)
         if (problem := await self._judge(pool)) is not None:
             return Applied(problem=problem, wait_seconds=JUDGE_AGAIN_SECONDS)
-        created = await self.writer.create(pool, target.replicas)
-        self.cache.deployments.put(created)
+        created = self._kept(await self.writer.create(pool, target.replicas))
         wait = None if created.replicas_handed_over else RETRY_SECONDS / 5
         return Applied(changed=True, wanted=created.wanted, wait_seconds=wait)
 
@@ -142,6 +146,11 @@ class KubernetesBackend:
             if not 400 <= error.status < 500 or error.status == 429:
                 raise
             return self._refuse(pool, Problem(reason=ConditionReason.TEMPLATE_REFUSED, message=_refusal(error)))
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            # the schema keeps the template as it is: a list where an object belongs is only found here
+            log.debug("pool=%s rendering failed", pool.key, exc_info=True)
+            message = f"spec.template: is not shaped like a pod template: {type(error).__name__}: {error}"
+            return self._refuse(pool, Problem(reason=ConditionReason.TEMPLATE_REFUSED, message=message))
         self._refused.pop(pool.uid, None)
         return None
 
@@ -152,9 +161,7 @@ class KubernetesBackend:
             return None
         if self._believed(pool) is not None or await self._judge(pool) is not None:
             return None
-        written = await self.writer.set_template(pool, deployment)
-        self.cache.deployments.put(written)
-        return written
+        return self._kept(await self.writer.set_template(pool, deployment))
 
     async def _lower(self, pool: PoolObject, facts: Facts, target: Target, problem: Problem | None) -> Applied:
         deployment = facts.deployment

@@ -123,7 +123,7 @@ def _spec(pool: PoolObject) -> ProcessingPoolSpec:
 def _template(pool: PoolObject, labels: Mapping[str, str]) -> Json:
     spec = _spec(pool)
     template: Json = deepcopy(dict(spec.template))
-    metadata = template.setdefault("metadata", {})
+    metadata = template.get("metadata") or {}
     template["metadata"] = {
         key: value for key, value in metadata.items() if key in {"labels", "annotations", "finalizers"}
     }

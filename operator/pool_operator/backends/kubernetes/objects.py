@@ -168,8 +168,9 @@ def replica_set(raw: Raw) -> ReplicaSetFact:
 
 def _handed_over(raw: Raw) -> bool:
     for entry in raw["metadata"].get("managedFields") or ():
-        if entry.get("manager") == REPLICAS_FIELD_MANAGER and entry.get("operation") == "Apply":
-            return "f:replicas" in (entry.get("fieldsV1") or {}).get("f:spec", {})
+        owned = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if entry.get("manager") == REPLICAS_FIELD_MANAGER and "f:replicas" in owned:
+            return True
     return False
 
 

@@ -30,6 +30,10 @@ def deployment(namespace: str, name: str) -> str:
     return f"{deployments(namespace)}/{name}"
 
 
+def scale(namespace: str, name: str) -> str:
+    return f"{deployment(namespace, name)}/scale"
+
+
 def replica_sets(namespace: str = "") -> str:
     return f"/apis/apps/v1{_in(namespace)}/replicasets"
 
