@@ -1,0 +1,103 @@
+"""Many scale-downs under changing load, on real controllers: no pod that works is ever ended.
+
+The test plays workers and reconciler: pods that are ready and carry no mark take and finish jobs at random, demand
+walks at random, and marks come and go as the product's would. Whoever gets a deletionTimestamp while it holds a job is
+a hit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+
+from tests.apiserver.backend_harness import harness
+from tests.apiserver.test_operator_backend import POOL, create
+
+from pool_operator.backends.base import ConflictError, Target
+
+REMOVALS = 20
+AT_MOST_SECONDS = 90.0
+MOST_REPLICAS = 12
+
+
+class World:
+    """Jobs and marks, as Redis would hold them."""
+
+    def __init__(self, h, seed):
+        self.h = h
+        self.random = random.Random(seed)
+        self.busy = set()
+        self.marked = set()
+        self.seen = set()
+        self.ended = set()
+        self.removed_while_others_worked = 0
+        self.demand = 6
+
+    def observe(self):
+        view = self.h.view(POOL)
+        now = {one.id for one in view.replicas}
+        for uid in (self.seen - now) | set(view.deadlines):
+            if uid not in self.ended:
+                self.ended.add(uid)
+                self.removed_while_others_worked += bool(self.busy)
+                assert uid not in self.busy, f"a working pod was ended, the removal number {len(self.ended)}"
+        self.seen |= now
+        self.busy &= now
+        self.marked &= now
+        return view
+
+    def jobs(self, view):
+        """A job may start wherever there is no mark, also on a pod that our view believes to be going."""
+        for one in view.replicas:
+            if one.id in self.busy:
+                if self.random.random() < 0.2:
+                    self.busy.discard(one.id)
+            elif one.ready_at is not None and one.id not in self.marked | self.ended and self.random.random() < 0.3:
+                self.busy.add(one.id)
+
+    def decide(self, view):
+        """Un-mark first, then start; mark idle replicas first, in the backend's order of removal."""
+        if self.random.random() < 0.06:
+            self.demand = self.random.randint(0, MOST_REPLICAS)
+        staying = [one for one in view.replicas if one.phase != "Terminating"]
+        open_for_work = [one for one in staying if one.id not in self.marked]
+        if len(open_for_work) < self.demand:
+            back = [one.id for one in staying if one.id in self.marked][: self.demand - len(open_for_work)]
+            self.marked -= set(back)
+        else:
+            order = sorted(
+                open_for_work, key=lambda one: (one.ready_at is not None, one.id in self.busy, one.removal_rank)
+            )
+            self.marked |= {one.id for one in order[: len(open_for_work) - self.demand]}
+        drained = frozenset(self.marked - self.busy)
+        replicas = max(self.demand, len(self.busy))
+        return Target(replicas=replicas, slots=1, drained=drained, leaving=frozenset(self.marked), idle=frozenset())
+
+    async def tick(self):
+        view = self.observe()
+        self.jobs(view)
+        target = self.decide(view)
+        wanted = view.wanted
+        with contextlib.suppress(ConflictError):
+            applied = await self.h.backend.apply(self.h.pools[POOL], target)
+            if applied.wanted < wanted:  # work comes back in this very moment: the worst one
+                self.demand = MOST_REPLICAS
+                return
+        await asyncio.sleep(self.random.choice([0.0, 0.01, 0.05, 0.2]))
+
+
+def test_twenty_pods_go_under_changing_load_and_none_of_them_worked(namespace):
+    async def play():
+        async with harness(namespace) as h:
+            await create(h)
+            world = World(h, seed=20)
+            end = time.monotonic() + AT_MOST_SECONDS
+            while len(world.ended) < REMOVALS:
+                assert time.monotonic() < end, f"only {len(world.ended)} removals"
+                await world.tick()
+            assert world.removed_while_others_worked > REMOVALS / 4
+            print(len(world.ended), "removed,", world.removed_while_others_worked, "while others worked")
+
+    asyncio.run(play())
