@@ -41,7 +41,10 @@ def render(arguments: list[str]) -> str:
     lines = [line for line in text.splitlines() if not line.startswith("# Source:")]
     plain = "\n".join(lines).replace("managed-by: Helm", "managed-by: kubectl")
     namespace = f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n  labels:\n    pod-security.kubernetes.io/enforce: restricted\n"
-    return f"{HEADER}{namespace}{plain.strip()}\n"
+    note = (
+        "# It serves pools in the namespace `media`, which must exist: put your own name there.\n" if arguments else ""
+    )
+    return f"{HEADER}{note}{namespace}{plain.strip()}\n"
 
 
 def wanted() -> dict[Path, str]:
