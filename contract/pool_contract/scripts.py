@@ -116,6 +116,7 @@ class ReplicaState:
 @dataclass(frozen=True, slots=True)
 class PoolState:
     replicas: Mapping[str, ReplicaState]
+    published: bool = True  # the pool's settings are in keys.pools; if they vanished, Redis lost data
 
 
 @dataclass(frozen=True, slots=True)
