@@ -31,11 +31,13 @@ from pool_operator.backends.kubernetes.writer import Writer
 from pool_operator.runtime.clock import SystemClock
 from pool_operator.runtime.controller import Controller
 from pool_operator.settings import OperatorSettings
+from pool_operator.telemetry.health import HealthServer, stuck
 from pool_operator.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 SERVICE_ACCOUNT_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 LAST_WORDS_SECONDS: Final = 8.0
+BEAT_SECONDS: Final = 1.0
 
 
 class Alone:
@@ -89,6 +91,16 @@ class Operator:
             metrics=self._metrics,
         )
 
+        self._beat = self._clock.monotonic()
+        self._health = HealthServer(
+            host=settings.health_host,
+            port=settings.health_port,
+            metrics=self._metrics,
+            # a beat of our own: the controller's comes only from a leader, and followers are well too
+            alive=stuck(lambda: self._clock.monotonic() - self._beat),
+            ready=lambda: "" if self._cache.synced else "the caches are not complete yet",
+        )
+
     @classmethod
     async def build(cls, settings: OperatorSettings) -> Operator:
         api, lease_api = await KubeApi.connect(), await KubeApi.connect()
@@ -121,10 +133,13 @@ class Operator:
 
     async def run(self) -> None:
         """Until a signal, or until a part ends; what ended unasked is raised."""
+        await self._health.start()
         watch_stop, watch_ready = asyncio.Event(), asyncio.Event()
         # everything of ours before kopf: at its end kopf cancels the tasks that were started after it
         parts = [
             self._start(_signalled(watch_ready), "signal"),
+            self._start(self._health.run(), "health"),
+            self._start(self._beat_forever(), "beat"),
             self._start(self._act(), "leader"),
             self._start(self._resync.run(), "resync"),
         ]
@@ -143,6 +158,11 @@ class Operator:
             # kopf returns quietly only after a signal that came before its handlers were replaced by ours
             if part.get_name() not in {"signal", "watch"}:
                 raise RuntimeError(f"the part '{part.get_name()}' ended unasked")
+
+    async def _beat_forever(self) -> None:
+        while True:
+            self._beat = self._clock.monotonic()
+            await self._clock.sleep(BEAT_SECONDS)
 
     @staticmethod
     def _start(work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:

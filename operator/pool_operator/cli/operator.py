@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from pool_operator.settings import OperatorSettings
+from pool_operator.telemetry.logs import configure
 
 ENVIRONMENT_PREFIX: Final = "PROCESSINGPOOL_OPERATOR_"
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"processingpool operator: {error}", file=sys.stderr)
         return 2
-    configure_logs(settings)
+    configure(settings)
     log.info("settings: %s", settings.model_dump_json())
     return _run(settings)
 
@@ -119,15 +120,3 @@ def _parser() -> argparse.ArgumentParser:
         else:
             parser.add_argument(flag, default=None, metavar="VALUE", help=sentence)
     return parser
-
-
-def configure_logs(settings: OperatorSettings) -> None:
-    """Log to stderr, as text or one JSON object a line."""
-    try:
-        from pool_operator.telemetry.logs import configure
-    except ImportError:
-        logging.basicConfig(
-            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
-        )
-        return
-    configure(settings)
