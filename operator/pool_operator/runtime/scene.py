@@ -1,0 +1,132 @@
+"""Step 1: one pool's snapshot, out of caches only. No network, no waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pool_contract.scripts import PoolState
+from pool_operator.api.models import ProcessingPoolSpec
+from pool_operator.backends.base import BackendView, PoolObject, Problem
+from pool_operator.engine.types import Observed, PoolSpec, Reading, ReplicaPhase, Unknown
+from pool_operator.names import ConditionReason
+from pool_operator.observe.endpoint import Failure, Seen
+from pool_operator.observe.problems import lost_data
+from pool_operator.observe.readings import NO_REPLICAS, pool_reading, seen_replicas
+from pool_operator.runtime.specs import pool_spec
+from pool_operator.runtime.store import Entry, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What one reconcile works on."""
+
+    pool: PoolObject
+    crd: ProcessingPoolSpec | None
+    spec: PoolSpec | None  # None: cannot be followed; then `pool_problem` says why
+    view: BackendView
+    observed: Observed
+    known: PoolState  # the pool's replicas as Redis shows them
+    asked_monotonic: float | None = None  # when the reading was asked for; None: there is none
+    pool_problem: Problem | None = None
+    queue_problem: Problem | None = None
+    queue_failing_since: float | None = None  # unix
+
+    @property
+    def claims(self) -> int:
+        """Claims of all replicas that Redis knows of, also of those that are gone."""
+        return sum(one.claims for one in self.known.replicas.values())
+
+
+def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | None:
+    """The snapshot; None while something has not been seen for the first time."""
+    if not view.synced:
+        return None
+    pool = entry.pool
+    spec, problem = _spec(entry, store)
+    latest = _latest(entry)
+    if latest is None and problem is None and entry.spec is not None:
+        return None
+    known, asked, queue_problem, since = NO_REPLICAS, None, None, None
+    reading: Reading | Unknown = Unknown(since=now, why="the queues have not been read yet")
+    suspects: frozenset[str] = frozenset()
+    marks: dict[str, bool] = {}
+    if isinstance(latest, Seen):
+        known, asked = latest.state.pools.get(pool.uid, NO_REPLICAS), latest.asked_monotonic
+        marks = entry.marks.newer_than(asked)
+        found = _doubted(entry, latest, known, view) or pool_reading(latest.state, entry.queues, latest.asked_unix)
+        suspects = frozenset(entry.suspicion.replicas)
+        if isinstance(found, Reading):
+            reading = found
+        else:
+            queue_problem, since = found, entry.memory.unknown_since or latest.asked_unix
+    elif isinstance(latest, Failure):
+        queue_problem, since = latest.problem, latest.since_unix
+        suspects = frozenset(one.id for one in view.replicas if one.phase is not ReplicaPhase.STARTING)
+    if queue_problem is not None:
+        reading = Unknown(since=now if since is None else since, why=queue_problem.message)
+    slots = spec.slots_per_replica if spec else 1
+    observed = Observed(
+        reading=reading,
+        replicas=seen_replicas(view.replicas, known, slots=slots, suspects=suspects, marks=marks),
+        wanted=view.wanted,
+        lowering_blocked=view.lowering_blocked,
+        capacity_short=view.capacity_problem.message if view.capacity_problem else "",
+    )
+    return Scene(
+        pool=pool,
+        crd=entry.spec,
+        spec=None if problem else spec,
+        view=view,
+        observed=observed,
+        known=known,
+        asked_monotonic=asked,
+        pool_problem=problem,
+        queue_problem=queue_problem or entry.write_problem,
+        queue_failing_since=since,
+    )
+
+
+def _spec(entry: Entry, store: Store) -> tuple[PoolSpec | None, Problem | None]:
+    """What the pool asks for, and why it is not followed."""
+    pool = entry.pool
+    found = pool_spec(entry.spec, deleted=entry.ending) if entry.spec else None
+    spec = found if isinstance(found, PoolSpec) else None
+    if entry.ending:
+        return spec, None
+    if pool.problem is not None:
+        return spec, pool.problem
+    if pool.spec is None:
+        return spec, Problem(reason=ConditionReason.SPEC_INVALID, message="the spec cannot be read")
+    if isinstance(found, Problem):
+        return None, found
+    if (shared := store.sharing(entry)) is not None:
+        other, queue = shared
+        message = (
+            f"queue '{queue}' is served by the older pool '{other.pool.key}' already: "
+            "remove it from spec.queues of one of them, or delete one"
+        )
+        return spec, Problem(reason=ConditionReason.QUEUE_SHARED, message=message)
+    return spec, None
+
+
+def _latest(entry: Entry) -> Seen | Failure | None:
+    if entry.endpoint is not None:
+        return entry.endpoint.latest(entry.pool.uid)
+    if entry.endpoint_problem is not None:
+        since, problem = entry.endpoint_problem
+        return Failure(since_unix=since, problem=problem)
+    return None
+
+
+def _doubted(entry: Entry, seen: Seen, known: PoolState, view: BackendView) -> Problem | None:
+    """Why this reading is not to be trusted, judged by what Redis itself says."""
+    assert entry.endpoint is not None
+    doubt = entry.suspicion.look(
+        seen.state,
+        known,
+        (one.id for one in view.replicas if one.phase is not ReplicaPhase.STARTING),
+        asked=seen.asked_unix,
+        # also right after our own start: settings are published before the first replica comes
+        settings_lost=not known.published and entry.settings_at < seen.asked_monotonic,
+    )
+    return lost_data(str(entry.endpoint.key)) if doubt else None

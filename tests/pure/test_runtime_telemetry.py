@@ -1,0 +1,111 @@
+"""Metrics go with their pool; health answers over real HTTP; logs keep fields apart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import urllib.error
+import urllib.request
+
+import pytest
+
+from pool_operator.backends.base import Credentials
+from pool_operator.telemetry.health import STUCK_SECONDS, HealthServer, stuck
+from pool_operator.telemetry.logs import JsonFormatter
+from pool_operator.telemetry.metrics import Metrics
+
+
+def told(metrics):
+    metrics.pool_gauges("media", "speech", {"status_replicas": 3, "spec_max_replicas": 10})
+    metrics.queue("media", "speech", "default", {"queued": 4}, 123.0)
+    metrics.conditions("media", "speech", {"Ready": "True"})
+    metrics.scaled("media", "speech", direction="up", reason="WorkWaiting", seconds=0.004)
+
+
+def test_series_of_a_pool_are_there_and_go_with_the_pool():
+    metrics = Metrics()
+    told(metrics)
+    text = metrics.exposition().decode()
+    assert 'processingpool_status_replicas{pool="speech",pool_namespace="media"} 3.0' in text
+    assert 'processingpool_queue_jobs{pool="speech",pool_namespace="media",queue="default",state="queued"} 4.0' in text
+    assert (
+        'processingpool_status_condition{pool="speech",pool_namespace="media",status="True",type="Ready"} 1.0' in text
+    )
+    assert 'direction="up",pool="speech",pool_namespace="media",reason="WorkWaiting"} 1.0' in text
+    metrics.forget("media", "speech")
+    assert "speech" not in metrics.exposition().decode()
+
+
+def test_counters_are_exported_before_the_first_event():
+    text = Metrics().exposition().decode()
+    for name in ("reconcile_total", "redis_requests_total", "housekeeping_total"):
+        assert f"processingpool_operator_{name}{{" in text
+
+
+def get(port, path, method="GET"):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_the_health_server_answers():
+    trouble = {"alive": "", "ready": "pools have not been listed yet"}
+
+    async def scenario():
+        server = HealthServer(
+            host="127.0.0.1",
+            port=0,
+            metrics=Metrics(),
+            alive=lambda: trouble["alive"],
+            ready=lambda: trouble["ready"],
+        )
+        await server.start()
+        serving = asyncio.create_task(server.run())
+        try:
+            port = server.port
+            assert await asyncio.to_thread(get, port, "/livez") == (200, "ok\n")
+            assert await asyncio.to_thread(get, port, "/readyz") == (503, "pools have not been listed yet\n")
+            trouble["ready"] = ""
+            assert (await asyncio.to_thread(get, port, "/readyz?verbose"))[0] == 200
+            assert "processingpool_operator_leader" in (await asyncio.to_thread(get, port, "/metrics"))[1]
+            assert (await asyncio.to_thread(get, port, "/nothing"))[0] == 404
+            assert (await asyncio.to_thread(get, port, "/livez", "POST"))[0] == 405
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"\x16\x03 nonsense\r\n" + b"x" * 20000)
+            await reader.read()
+            writer.close()
+            assert await asyncio.to_thread(get, port, "/livez") == (200, "ok\n")
+            second = HealthServer(host="127.0.0.1", port=port, metrics=Metrics(), alive=str, ready=str)
+            with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}.*choose another health_port"):
+                await second.start()
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_liveness_is_about_the_loop_only():
+    assert stuck(lambda: 1.0)() == ""
+    assert "event loop" in stuck(lambda: STUCK_SECONDS + 1)()
+
+
+def test_json_lines_have_their_fields_and_no_secrets():
+    password = "a-password-of-the-test"
+    record = logging.LogRecord(
+        "x.y",
+        logging.WARNING,
+        "f",
+        1,
+        "pool=%s endpoint=%s login %r",
+        ("media/speech", "h:1/0", Credentials(password=password)),
+        None,
+    )
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["namespace"], line["pool"], line["endpoint"], line["level"]) == ("media", "speech", "h:1/0", "warning")
+    assert password not in json.dumps(line)
