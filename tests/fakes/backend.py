@@ -71,7 +71,7 @@ class FakeBackend:
 
     async def __aenter__(self):
         if self.url:
-            self.redis = Redis.from_url(self.url)
+            self.redis = Redis.from_url(self.url, socket_timeout=None)  # see observe/connection.py
         return self
 
     async def __aexit__(self, *exc):

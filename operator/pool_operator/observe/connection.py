@@ -84,7 +84,9 @@ def connect(key: EndpointKey, credentials: Credentials) -> AsyncRedis:
         "db": key.place.database,
         "username": credentials.username,
         "password": credentials.password,
-        "socket_timeout": CALL_TIMEOUT_SECONDS,
+        # no time-out of redis-py's own: it sends under asyncio.wait_for, which on Python 3.11 swallows a cancellation
+        # that comes while the send completes (python/cpython#86296). Each of our calls has asyncio.timeout around it
+        "socket_timeout": None,
         "socket_connect_timeout": CALL_TIMEOUT_SECONDS,
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),

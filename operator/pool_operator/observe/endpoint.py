@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 from redis.asyncio import Redis as AsyncRedis
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from pool_contract import keys, scripts
 from pool_contract.messages import PoolSettings
@@ -36,6 +36,8 @@ POLL_WITHOUT_PUSH_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS: Final = 0.1
 LONGEST_BACKOFF_SECONDS: Final = 10.0
 FAILURES = (RedisError, OSError, TimeoutError, EOFError)
+NOT_UNDERSTOOD = (ValueError, KeyError, TypeError)
+"""What a reader of replies raises on values that somebody else wrote: their trouble, not a reason to die."""
 
 
 class Time(Protocol):
@@ -250,6 +252,10 @@ class Endpoint:
         except FAILURES:
             self._count("error")
             raise
+        except NOT_UNDERSTOOD as error:
+            self._count("error")
+            log.debug("endpoint=%s the reading cannot be understood", self.key, exc_info=True)
+            raise InvalidResponse("its data cannot be understood, is it another program's?") from error
         self._count("ok")
         if state.replication_role != "master":
             self._fail(read_only(str(self.key)))
@@ -301,7 +307,7 @@ class _Counted:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._count("ok" if error is None or isinstance(error, StaleEpochError) else "error")
-        if isinstance(error, FAILURES):
+        if isinstance(error, FAILURES + NOT_UNDERSTOOD):
             raise EndpointError(classify(error, self._where)) from error
 
 

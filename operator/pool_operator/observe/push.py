@@ -108,9 +108,7 @@ class Push:
             async with asyncio.timeout(PROBE_WAIT_SECONDS):
                 await self._heard.wait()
         except TimeoutError:
-            return False
-        finally:
-            await self._client.unlink(self._probe)
+            return False  # the probe key goes by its TTL
         return True
 
     async def close(self) -> None:

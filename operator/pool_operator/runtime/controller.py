@@ -94,8 +94,6 @@ class Controller:
         if entry is None:
             return
         self._reports.forget(uid)
-        if not any(not other.deleted for other in self._store.named(key)):
-            self._metrics.forget(key.namespace, key.name)
         for one in (uid, *affected):
             self._queue.add(one)
 
@@ -199,6 +197,9 @@ class Controller:
             self._queue.forget(uid)
             self._attaching.forget(uid)
             self._metrics.pools(len(self._store))
+            key = entry.pool.key
+            if not self._store.named(key):  # a successor of the same name keeps the series
+                self._metrics.forget(key.namespace, key.name)
             return
         self._queue.add_after(uid, self._resync())
         if outcome.again_seconds is not None:

@@ -75,7 +75,7 @@ class Reconciler:
         scene = look(entry, self._store, self._backend.view(entry.pool), self._clock.unix())
         if scene is None:
             return Outcome()
-        entry.excused |= dict.fromkeys(scene.view.excused_replicas)
+        entry.excuse(scene.view.excused_replicas)
         if entry.ending and self._over(scene):
             return await self._retire(entry, scene)
 
@@ -218,6 +218,8 @@ class Reconciler:
         status = build_status(facts, entry.status, keep_queue=rest > 0)
         if status != entry.status:
             entry.status, entry.status_at = status, now
+            verdicts = {str(one["type"]): str(one["status"]) for one in status["conditions"]}
+            self._metrics.conditions(scene.pool.key.namespace, scene.pool.key.name, verdicts)
         events = events_of(entry.decision, decision, wanted=scene.view.wanted)
         self._measure(entry, scene, decision, applied)
         entry.decision = decision

@@ -110,8 +110,11 @@ def _spec(entry: Entry, store: Store) -> tuple[PoolSpec | None, Problem | None]:
 
 
 def _latest(entry: Entry) -> Seen | Failure | None:
-    if entry.endpoint is not None:
-        return entry.endpoint.latest(entry.pool.uid)
+    endpoint = entry.endpoint
+    if endpoint is not None:
+        # a changed spec is attached a moment later: until then the reading is one of other queues, or of another server
+        same = endpoint.attached.get(entry.pool.uid) == entry.queues and endpoint.key.place == entry.place
+        return endpoint.latest(entry.pool.uid) if same else None
     if entry.endpoint_problem is not None:
         since, problem = entry.endpoint_problem
         return Failure(since_unix=since, problem=problem)

@@ -5,8 +5,9 @@ Keyed by UID: a deleted pool that still ends its work and its successor of the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pool_contract.messages import PoolSettings
 from pool_operator.api.models import ProcessingPoolSpec
@@ -15,6 +16,8 @@ from pool_operator.engine.types import Decision, Memory
 from pool_operator.observe.connection import Place
 from pool_operator.observe.endpoint import Endpoint
 from pool_operator.runtime.suspicion import Suspicion
+
+MOST_EXCUSED: Final = 500
 
 
 @dataclass(slots=True)
@@ -53,6 +56,12 @@ class Entry:
     suspicion: Suspicion = field(default_factory=Suspicion)
     deadlines_told: dict[str, float] = field(default_factory=dict)
     excused: dict[str, None] = field(default_factory=dict)  # replicas whose losses are no strikes; ids never come again
+
+    def excuse(self, replicas: Iterable[str]) -> None:
+        """Remember replicas whose losses are no strikes; of very many the oldest are forgotten."""
+        self.excused |= dict.fromkeys(replicas)
+        for old in tuple(self.excused)[:-MOST_EXCUSED]:
+            del self.excused[old]
 
     @property
     def ending(self) -> bool:
