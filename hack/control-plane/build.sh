@@ -25,10 +25,11 @@ packages() {
 
 # kube components refuse to start without a version that parses.
 ldflags() {
-  local flags="-s -w" version=v1.35.4 package
+  local flags="-s -w" version package
   if [ "$1" = k8s ]; then
+    version=$(sed -n 's|.*k8s.io/kubernetes \(v[0-9.]*\).*|\1|p' "$here/k8s/go.mod")
     for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
-      flags="$flags -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=35"
+      flags="$flags -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=$(echo "$version" | cut -d. -f2)"
       flags="$flags -X $package.gitTreeState=clean -X $package.buildDate=1970-01-01T00:00:00Z"
     done
   fi
@@ -47,7 +48,9 @@ for part in "${parts[@]}"; do
     (cd "$here/$part" && go build -o "$tmp/" -ldflags "$(ldflags "$part")" $(packages "$part"))
     # The etcd server's package is called "server/v3": Go names the binary after the folder.
     [ "$part" != etcd ] || [ -e "$tmp/etcd" ] || mv "$tmp"/* "$tmp/etcd"
-    mv "$tmp" "$done_dir" 2>/dev/null || rm -rf "$tmp" # another build finished first
+    chmod 755 "$tmp"
+    # -T: if another build finished first, do not move into its folder
+    mv -T "$tmp" "$done_dir" 2>/dev/null || rm -rf "$tmp"
     trap - EXIT
   fi
   ln -sf "$done_dir"/* "$cache/bin/"
