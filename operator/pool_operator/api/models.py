@@ -7,21 +7,15 @@ Each field's description becomes `kubectl explain`, with unit and default. Readi
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
-from pool_operator.names import Mode, OnUnknown
+from pool_operator.api.quantity import Quantity
+from pool_operator.names import WORKER_CONTAINER, Mode, OnUnknown
 
-Quantity = Annotated[
-    str,
-    Field(
-        pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$",
-        max_length=32,
-        json_schema_extra={"x-kubernetes-int-or-string": True},
-    ),
-]
 Money = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=20)]
 
 
@@ -164,8 +158,64 @@ class Budget(Model):
     )
 
 
+LONGEST_NAME: Final = 52
+"""Of a pool: its name becomes a label (63) of objects whose generated names are longer."""
+
+RULES: Final[list[JsonDict]] = [
+    {
+        "rule": "self.minReplicas <= self.maxReplicas",
+        "message": "`minReplicas` must not be greater than `maxReplicas`",
+        "fieldPath": ".minReplicas",
+    },
+]
+TEMPLATE_RULES: Final[list[JsonDict]] = [
+    {
+        "rule": f"self.spec.containers.exists(one, one.name == '{WORKER_CONTAINER}')",
+        "message": f"must have a container named '{WORKER_CONTAINER}': it runs the jobs",
+        "fieldPath": ".spec.containers",
+    },
+]
+_KEPT: Final[JsonDict] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+# as much of a pod template as a rule has to see; the API server's dry run judges the rest
+TEMPLATE_SHAPE: Final[JsonDict] = {
+    **_KEPT,
+    "required": ["spec"],
+    "properties": {
+        "metadata": {**_KEPT, "description": "Labels and annotations of the worker pods."},
+        "spec": {
+            **_KEPT,
+            "description": "As in a pod: containers, volumes, nodeSelector, tolerations …",
+            "required": ["containers"],
+            "properties": {
+                "containers": {
+                    "type": "array",
+                    "description": f"Containers; the one named `{WORKER_CONTAINER}` runs the jobs.",
+                    "minItems": 1,
+                    "maxItems": 16,
+                    "items": {
+                        **_KEPT,
+                        "required": ["name"],
+                        "properties": {
+                            "name": {
+                                "type": "string",
+                                "description": "Name of the container.",
+                                "minLength": 1,
+                                "maxLength": 63,
+                            }
+                        },
+                    },
+                }
+            },
+        },
+    },
+    "x-kubernetes-validations": [*TEMPLATE_RULES],
+}
+
+
 class ProcessingPoolSpec(Model):
     """Spec of a pool: queues + workers + rules."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*RULES]})
 
     mode: Mode = Field(
         default=Mode.ACTIVE,
@@ -189,5 +239,14 @@ class ProcessingPoolSpec(Model):
     budget: Budget | None = Field(default=None, description="Money. Default: cost is not counted.")
     template: dict[str, Any] = Field(
         description="A pod template as in a Deployment; its container `worker` runs the jobs.",
-        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+        json_schema_extra=TEMPLATE_SHAPE,
     )
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Self:
+        # the API server checks it too; a pool on one machine meets no API server
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(
+                f"minReplicas {self.min_replicas} is greater than maxReplicas {self.max_replicas}: lower the one or raise the other"
+            )
+        return self
