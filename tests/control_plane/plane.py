@@ -35,6 +35,7 @@ class Options:
     kwok_nodes: int = 2  # 0: no KWOK
     audit: bool = False  # write `folder/audit.log`: every request, one JSON line each
     api_flags: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()  # what each command line begins with: `nsenter …` for a network namespace
 
 
 @dataclass
@@ -106,7 +107,7 @@ class ControlPlane:
         shutil.rmtree(self._data, ignore_errors=True)
 
     def _spawn(self, name: str, command: Sequence[str]) -> None:
-        self.children.append(Child(name, command, self.folder))
+        self.children.append(Child(name, [*self.options.inside, *command], self.folder))
 
     def _until(self, condition: Callable[[], object], what: str) -> None:
         end = time.monotonic() + START_SECONDS
@@ -153,11 +154,12 @@ class ControlPlane:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, context=self._tls(), timeout=10) as response:
+        with urllib.request.urlopen(request, context=self.tls(), timeout=10) as response:
             text = response.read().decode()
         return json.loads(text) if text.startswith("{") else text
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """What the administrator connects with."""
         context = ssl.create_default_context(cafile=str(self.pki.ca))
         context.load_cert_chain(self.pki.folder / "admin.crt", self.pki.folder / "admin.key")
         return context

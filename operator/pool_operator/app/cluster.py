@@ -23,6 +23,7 @@ from pool_operator.backends.kubernetes.backend import KubernetesBackend
 from pool_operator.backends.kubernetes.cache import ClusterCache
 from pool_operator.backends.kubernetes.lease import EPOCHS_PER_LEASE, Elector, Timing
 from pool_operator.backends.kubernetes.pools import check_host, parse_pool
+from pool_operator.backends.kubernetes.refusals import Allowed
 from pool_operator.backends.kubernetes.reporter import KubernetesReporter
 from pool_operator.backends.kubernetes.resync import Resync
 from pool_operator.backends.kubernetes.secrets import KubernetesSecrets
@@ -82,7 +83,9 @@ class Operator:
         self._intake = Intake(self._cache, on_pool=self._on_pool, on_pool_gone=self._on_pool_gone)
         self._resync = Resync(api, self._intake, namespaces=settings.namespaces)
         self._controller = Controller(
-            backend=KubernetesBackend(cache=self._cache, writer=Writer(api, leading=leading)),
+            backend=KubernetesBackend(
+                cache=self._cache, writer=Writer(api, leading=leading), allowed=_allowed(settings)
+            ),
             reporter=self._reporter,
             secrets=KubernetesSecrets(api),
             epoch=lambda _pool_uid: leadership.epoch,
@@ -205,6 +208,10 @@ async def _signalled(watch_ready: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+def _allowed(settings: OperatorSettings) -> Allowed:
+    return Allowed(service_accounts=settings.allow_service_accounts, host_access=settings.allow_host_access)
 
 
 def _lease_namespace(settings: OperatorSettings) -> str:

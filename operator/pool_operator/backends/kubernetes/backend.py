@@ -19,6 +19,7 @@ from pool_operator.backends.kubernetes.causes import one_line
 from pool_operator.backends.kubernetes.lowering import RETRY_SECONDS, plan_lowering, wanted_costs
 from pool_operator.backends.kubernetes.manifest import is_current, stamp
 from pool_operator.backends.kubernetes.objects import DeploymentFact, identity
+from pool_operator.backends.kubernetes.refusals import Allowed, refusal
 from pool_operator.backends.kubernetes.view import Facts, build_view
 from pool_operator.backends.kubernetes.writer import Writer
 from pool_operator.names import ConditionReason
@@ -46,11 +47,13 @@ class KubernetesBackend:
     Args:
         cache: filled by the source.
         writer: fenced writes.
+        allowed: what templates may ask for here.
         unix: wall clock, for ages of objects.
     """
 
     cache: ClusterCache
     writer: Writer
+    allowed: Allowed = field(default_factory=Allowed)
     unix: Callable[[], float] = time.time
     _refused: dict[str, _Refusal] = field(default_factory=dict)  # pool UID -> refusal
     _lowered: dict[str, float] = field(default_factory=dict)  # pool UID -> monotonic time of our last lower number
@@ -139,7 +142,9 @@ class KubernetesBackend:
         return refusal.problem
 
     async def _judge(self, pool: PoolObject) -> Problem | None:
-        """Server-side dry run, once per template; its refusal is remembered until the template changes."""
+        """Our own rules, then a server-side dry run, once per template; a refusal is remembered until that changes."""
+        if pool.spec is not None and (sentence := refusal(pool.spec, self.allowed)):
+            return self._refuse(pool, Problem(reason=ConditionReason.TEMPLATE_REFUSED, message=sentence))
         try:
             await self.writer.dry_run(pool)
         except ApiError as error:

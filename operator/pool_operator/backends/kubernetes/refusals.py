@@ -1,0 +1,77 @@
+"""What a pool's template may not ask for unless the installation allows it. Pure.
+
+Who may create pools could otherwise run pods as any ServiceAccount of the namespace, or reach the node: the operator
+would lend out rights that the user may not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pool_operator.api.models import ProcessingPoolSpec
+
+ACCOUNTS: Final = "--allow-service-accounts"
+HOST: Final = "--allow-host-access"
+CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """What the installation allows templates to ask for."""
+
+    service_accounts: bool = False
+    host_access: bool = False
+
+
+def refusal(spec: ProcessingPoolSpec, allowed: Allowed) -> str:
+    """One sentence about the first field that is not allowed, "" if there is none."""
+    pod = spec.template.get("spec")
+    if not isinstance(pod, Mapping):
+        return ""  # not shaped like a pod template: rendering tells
+    for field, setting in _asked(pod):
+        if not (allowed.service_accounts if setting == ACCOUNTS else allowed.host_access):
+            return (
+                f"spec.template.spec.{field}: this installation does not allow it; remove the field, or ask for the "
+                f"operator's setting {setting}"
+            )
+    return ""
+
+
+def _asked(pod: Raw) -> Iterator[tuple[str, str]]:
+    """(field, the setting that allows it) of everything that needs a permission."""
+    for field in ("serviceAccountName", "serviceAccount"):
+        if pod.get(field) not in {None, "", "default"}:
+            yield field, ACCOUNTS
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.get(field):
+            yield field, HOST
+    for number, volume in _listed(pod, "volumes"):
+        if "hostPath" in volume:
+            yield f"volumes[{number}].hostPath", HOST
+    if _host_process(pod):
+        yield "securityContext.windowsOptions.hostProcess", HOST
+    for kind in CONTAINERS:
+        for number, container in _listed(pod, kind):
+            context = container.get("securityContext")
+            if isinstance(context, Mapping) and context.get("privileged"):
+                yield f"{kind}[{number}].securityContext.privileged", HOST
+            if _host_process(container):
+                yield f"{kind}[{number}].securityContext.windowsOptions.hostProcess", HOST
+            if any(port.get("hostPort") for _, port in _listed(container, "ports")):
+                yield f"{kind}[{number}].ports: hostPort", HOST
+
+
+def _host_process(raw: Raw) -> bool:
+    context = raw.get("securityContext")
+    options = context.get("windowsOptions") if isinstance(context, Mapping) else None
+    return isinstance(options, Mapping) and bool(options.get("hostProcess"))
+
+
+def _listed(raw: Raw, field: str) -> Iterator[tuple[int, Raw]]:
+    found = raw.get(field)
+    for number, one in enumerate(found if isinstance(found, list) else ()):
+        if isinstance(one, Mapping):
+            yield number, one

@@ -1,0 +1,68 @@
+"""What a template may not ask for: named with its field and the setting that allows it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.fakes.pools import pool_spec
+
+from pool_operator.backends.kubernetes.refusals import Allowed, refusal
+
+WORKER = {"name": "worker", "image": "worker:1"}
+
+
+def spec(pod=None, **worker):
+    return pool_spec(template={"spec": {"containers": [WORKER | worker], **(pod or {})}})
+
+
+ACCOUNTS = [({"serviceAccountName": "admin"}, "serviceAccountName"), ({"serviceAccount": "admin"}, "serviceAccount")]
+HOST = [
+    ({"hostNetwork": True}, "hostNetwork"),
+    ({"hostPID": True}, "hostPID"),
+    ({"hostIPC": True}, "hostIPC"),
+    ({"volumes": [{"name": "a", "emptyDir": {}}, {"name": "b", "hostPath": {"path": "/"}}]}, "volumes[1].hostPath"),
+    (
+        {"initContainers": [{"name": "a", "securityContext": {"privileged": True}}]},
+        "initContainers[0].securityContext.privileged",
+    ),
+    ({"securityContext": {"windowsOptions": {"hostProcess": True}}}, "securityContext.windowsOptions.hostProcess"),
+]
+
+
+@pytest.mark.parametrize(("pod", "field"), ACCOUNTS)
+def test_another_service_account_needs_the_installations_permission(pod, field):
+    told = refusal(spec(pod), Allowed(host_access=True))
+    assert told.startswith(f"spec.template.spec.{field}: ")
+    assert "--allow-service-accounts" in told
+    assert refusal(spec(pod), Allowed(service_accounts=True)) == ""
+
+
+@pytest.mark.parametrize(("pod", "field"), HOST)
+def test_access_to_the_host_needs_the_installations_permission(pod, field):
+    told = refusal(spec(pod), Allowed(service_accounts=True))
+    assert told.startswith(f"spec.template.spec.{field}: ")
+    assert "--allow-host-access" in told
+    assert refusal(spec(pod), Allowed(host_access=True)) == ""
+
+
+@pytest.mark.parametrize(
+    ("worker", "field"),
+    [
+        ({"securityContext": {"privileged": True}}, "containers[0].securityContext.privileged"),
+        ({"ports": [{"containerPort": 80, "hostPort": 80}]}, "containers[0].ports"),
+    ],
+)
+def test_the_worker_container_is_judged_too(worker, field):
+    assert f"spec.template.spec.{field}" in refusal(spec(**worker), Allowed())
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        {},
+        {"serviceAccountName": "default"},
+        {"hostNetwork": False, "volumes": [{"name": "a", "emptyDir": {}}]},
+        {"volumes": "no list", "initContainers": ["no object"], "securityContext": []},
+    ],
+)
+def test_the_rest_is_the_users_choice(pod):
+    assert refusal(spec(pod), Allowed()) == ""
