@@ -1,0 +1,179 @@
+"""From what is seen to what is wanted: the table of contents of the engine. Pure, total, and the same every time.
+
+Before: the runtime's snapshot. After: the reconciler, which marks, raises and lowers. The simulator, the replayer, a
+cluster and one machine all call this function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pool_operator.engine.demand import Demand, demand_of
+from pool_operator.engine.drain import marked_besides, plan_drain
+from pool_operator.engine.fleet import Fleet, fleet_of
+from pool_operator.engine.guard import hold_unknown
+from pool_operator.engine.limits import Limited, limit
+from pool_operator.engine.types import Decision, Memory, Observed, PoolSpec, Reading, Unknown
+from pool_operator.engine.window import Stabilised, stabilise
+from pool_operator.engine.wording import bound, number, short, work
+from pool_operator.names import Limit, Mode, Reason
+
+
+def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tuple[Decision, Memory]:
+    """Decide how many replicas a pool should have, which may go, and why.
+
+    100 jobs wait, nothing is there, at most 10 replicas of 1 slot: 10, in one step, WorkWaiting, limited by Maximum.
+    Then 4 jobs are left and all run: 4 replicas, the 6 empty ones are marked and go, WorkShrank. Then none: 0, Idle.
+
+    Args:
+        spec: what the pool asks for.
+        observed: the snapshot; its reading may be unknown, which is not zero.
+        memory: what the decision before this one handed on.
+        now: unix seconds.
+    """
+    fleet = fleet_of(observed, now)
+    if spec.deleted:
+        return _ending(spec, observed, fleet, now), Memory()
+    if spec.mode is Mode.PAUSED:
+        return _paused(spec, observed, fleet, now), memory
+    if isinstance(observed.reading, Unknown):
+        decision, after = hold_unknown(spec, observed, observed.reading, memory, now)
+    else:
+        decision, after = _follow(spec, observed, observed.reading, fleet, memory, now)
+    return (_dry(decision, fleet) if spec.mode is Mode.DRY_RUN else decision), after
+
+
+def _follow(
+    spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, memory: Memory, now: float
+) -> tuple[Decision, Memory]:
+    # 1 demand: slots that the work at hand needs; 2 wish: replicas for them
+    demand = demand_of(spec, reading, fleet)
+    wish = -(-demand.slots // spec.slots_per_replica)
+
+    # 3 window: do not go down on a dip
+    steady = stabilise(
+        memory.proposals, wish, wanted=observed.wanted, window_seconds=spec.scale_down_window_seconds, now=now
+    )
+
+    # 4 limits: minimum, maximum, capacity, never below what runs
+    limited = limit(spec, fleet, steady.replicas, capacity_short=observed.capacity_short)
+
+    # 5 drain: who finishes what it runs and goes
+    plan = plan_drain(observed, fleet, goal=limited.goal, idle=demand.slots == 0 and fleet.busy == 0)
+
+    # 6 words
+    reason, message = _explain(spec, observed, fleet, demand, wish, steady, limited)
+    decision = Decision(
+        at=now,
+        replicas=limited.replicas,
+        slots=spec.slots_per_replica,
+        reason=reason,
+        message=message,
+        limited_by=limited.limited_by,
+        demand_slots=demand.slots,
+        wish=wish,
+        drain=plan.drain,
+        undrain=plan.undrain,
+        wake_at=_wake_at(reading, steady, now),
+        inputs=_inputs(spec, observed, reading, fleet, demand, now),
+    )
+    return decision, Memory(proposals=steady.proposals)
+
+
+def _explain(
+    spec: PoolSpec,
+    observed: Observed,
+    fleet: Fleet,
+    demand: Demand,
+    wish: int,
+    steady: Stabilised,
+    limited: Limited,
+) -> tuple[Reason, str]:
+    """The reason that a user would give, and the sentence."""
+    if limited.limited_by is Limit.CAPACITY:
+        return Reason.CAPACITY_SHORT, short(observed, fleet, limited)
+    if limited.limited_by is Limit.RUNNING and fleet.silent:
+        message = (
+            f"{number(fleet.silent, 'replica')} did not tell what {'it runs' if fleet.silent == 1 else 'they run'}, "
+            "or told of jobs that Redis does not know: nothing that may run is ended"
+        )
+        return Reason.HOLD_CONTRADICTION, message
+    reason = _reason(observed, demand, limited)
+    parts = [work(spec, demand, wish)]
+    if steady.replicas > wish and limited.goal == steady.replicas:
+        reason = Reason.STABILIZING
+        kept = number(steady.replicas, "replica")
+        parts.append(f"{kept} stay while the scale-down window of {spec.scale_down_window_seconds:g} s runs")
+    return reason, "; ".join(part for part in (*parts, bound(spec, fleet, limited)) if part)
+
+
+def _reason(observed: Observed, demand: Demand, limited: Limited) -> Reason:
+    rises, falls = limited.replicas > observed.wanted, limited.goal < observed.wanted
+    if limited.limited_by is Limit.MINIMUM and not falls:
+        return Reason.AT_MINIMUM
+    if limited.limited_by is Limit.MAXIMUM and not rises and not falls:
+        return Reason.AT_MAXIMUM
+    if demand.slots == 0:
+        return Reason.IDLE
+    if rises:
+        return Reason.WORK_WAITING
+    return Reason.WORK_SHRANK if falls else Reason.WORK_FITS
+
+
+def _wake_at(reading: Reading, steady: Stabilised, now: float) -> float | None:
+    """The window's end, or the next scheduled job, whichever is first."""
+    times = [one.next_due_at for one in reading.queues.values()]
+    return min((at for at in (*times, steady.until) if at is not None and at > now), default=None)
+
+
+def _inputs(
+    spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, demand: Demand, now: float
+) -> dict[str, float | int | str]:
+    return {
+        "waiting": demand.waiting,
+        "running": demand.running,
+        "fillers": demand.fillers,
+        "reading_age_seconds": round(max(0.0, now - reading.at), 3),
+        "wanted": observed.wanted,
+        "active": len(fleet.active),
+        "busy": fleet.busy,
+        "stuck": fleet.stuck,
+        "minimum": spec.min_replicas,
+        "maximum": spec.max_replicas,
+        "slots_per_replica": spec.slots_per_replica,
+        "window_seconds": spec.scale_down_window_seconds,
+    }
+
+
+def _ending(spec: PoolSpec, observed: Observed, fleet: Fleet, now: float) -> Decision:
+    """A deleted pool: nobody takes anything new; what runs ends in peace. Its mode does not matter any more."""
+    left = f"{number(fleet.busy, 'replica')} may finish what {'it runs' if fleet.busy == 1 else 'they run'}"
+    return Decision(
+        at=now,
+        replicas=min(fleet.busy, observed.wanted),
+        slots=spec.slots_per_replica,
+        reason=Reason.DELETED,
+        message=f"the pool is deleted; {left}" if fleet.busy else "the pool is deleted",
+        limited_by=Limit.RUNNING if fleet.busy else None,
+        drain=plan_drain(observed, fleet, goal=0, idle=fleet.busy == 0).drain,
+        inputs={"wanted": observed.wanted, "active": len(fleet.active), "busy": fleet.busy},
+    )
+
+
+def _paused(spec: PoolSpec, observed: Observed, fleet: Fleet, now: float) -> Decision:
+    return Decision(
+        at=now,
+        replicas=observed.wanted,
+        slots=spec.slots_per_replica,
+        reason=Reason.PAUSED,
+        message=f"spec.mode is Paused: {number(observed.wanted, 'replica')} held",
+        undrain=marked_besides(fleet),  # held replicas are to work
+        acts=False,
+        inputs={"wanted": observed.wanted, "active": len(fleet.active)},
+    )
+
+
+def _dry(decision: Decision, fleet: Fleet) -> Decision:
+    """The same decision, not acted on."""
+    message = f"spec.mode is DryRun, nothing is done: {decision.message}"
+    return replace(decision, message=message, drain=(), undrain=marked_besides(fleet), acts=False)
