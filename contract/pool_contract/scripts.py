@@ -7,19 +7,22 @@ from Redis, so no caller's clock matters. Each `scripts/<name>.lua` opens with t
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from redis import Redis
+from pydantic import ValidationError
 from redis.asyncio import Redis as AsyncRedis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from pool_contract.messages import DrainOrder, PoolSettings, ReplicaReport
+from redis import Redis
 
 T = TypeVar("T")
 
@@ -141,6 +144,22 @@ class Swept:
     dependents: int = 0
 
 
+_EMPTY_QUEUE = QueueState(
+    waiting=0,
+    intermediate=0,
+    running=0,
+    expired=0,
+    foreign_running=0,
+    scheduled=0,
+    due=0,
+    next_due_at=None,
+    oldest_enqueued_at=None,
+    failed=0,
+    deferred=0,
+    hinted_seconds=0.0,
+)
+
+
 # --- calls --------------------------------------------------------------------------------------------------
 
 
@@ -156,46 +175,87 @@ def claim(
     lease_seconds: float = LEASE_SECONDS,
 ) -> Call[ClaimReply]:
     """Take the next job: queues in strict priority order, head first, RQ's keys and ours in one step."""
-    raise NotImplementedError
+    arguments = {
+        "prefix": prefix,
+        "pool": pool,
+        "replica": replica,
+        "incarnation": incarnation,
+        "worker": worker,
+        "queues": list(queues),
+        "execution_id": execution_id,
+        "lease_seconds": lease_seconds,
+    }
+    return Call("claim", arguments, _claim_reply)
 
 
 def renew(
     prefix: str, *, replica: str, claims: Iterable[tuple[str, str, str]], lease_seconds: float = LEASE_SECONDS
 ) -> Call[tuple[str, ...]]:
     """Renew the leases of (queue, job, execution) claims; returns the ids of jobs that are no longer ours."""
-    raise NotImplementedError
+    arguments = {"prefix": prefix, "replica": replica, "claims": list(claims), "lease_seconds": lease_seconds}
+    return Call("renew", arguments, tuple)
 
 
 def release(prefix: str, *, queue: str, job_id: str, execution_id: str) -> Call[bool]:
     """Hand a running job back to the head of its queue: no retry used, no loss counted. False: it was not ours any more."""
-    raise NotImplementedError
+    return Call("release", {"prefix": prefix, "queue": queue, "job_id": job_id, "execution_id": execution_id}, bool)
 
 
 def register(prefix: str, *, pool: str, replica: str, incarnation: str, max_losses: int) -> Call[tuple[Reclaimed, ...]]:
     """Become this replica: what an older process of the same replica still held is given back at once, as a loss."""
-    raise NotImplementedError
+    arguments = {
+        "prefix": prefix,
+        "pool": pool,
+        "replica": replica,
+        "incarnation": incarnation,
+        "max_losses": max_losses,
+    }
+    return Call("register", arguments, _reclaimed)
+
+
+def report(prefix: str, *, report: ReplicaReport, ttl_seconds: float = 3 * HEARTBEAT_SECONDS) -> Call[None]:
+    """Say how a replica is; its age is counted from here on by Redis' clock."""
+    arguments = {
+        "prefix": prefix,
+        "pool": report.pool,
+        "replica": report.replica,
+        "report": report.model_dump_json(),
+        "ttl_seconds": ttl_seconds,
+    }
+    return Call("report", arguments, _nothing)
 
 
 def reclaim(
     prefix: str, *, queues: Sequence[str], max_losses: int, excused_replicas: Sequence[str] = ()
 ) -> Call[tuple[Reclaimed, ...]]:
     """Give back every job whose lease has ended. Losses on `excused_replicas` (evicted, node lost) never count as strikes."""
-    raise NotImplementedError
+    arguments = {
+        "prefix": prefix,
+        "queues": list(queues),
+        "max_losses": max_losses,
+        "excused_replicas": list(excused_replicas),
+    }
+    return Call("reclaim", arguments, _reclaimed)
 
 
 def due(prefix: str, *, queues: Sequence[str], limit: int = 1000) -> Call[int]:
     """Move scheduled jobs that are due to their queues, as RQ's scheduler would. Returns how many."""
-    raise NotImplementedError
+    return Call("due", {"prefix": prefix, "queues": list(queues), "limit": limit}, int)
 
 
 def ready(prefix: str, *, queues: Sequence[str], limit: int = 1000) -> Call[int]:
     """Push jobs whose dependencies are met but that were not pushed, as RQ's maintenance would. Returns how many."""
-    raise NotImplementedError
+    return Call("ready", {"prefix": prefix, "queues": list(queues), "limit": limit}, int)
 
 
 def sweep(prefix: str, *, queues: Sequence[str], intermediate_grace_seconds: float = 60.0) -> Call[Swept]:
     """Mend what dead processes left: foreign intermediates, rate-limit slots, worker and group sets, missed dependents."""
-    raise NotImplementedError
+    arguments = {
+        "prefix": prefix,
+        "queues": list(queues),
+        "intermediate_grace_seconds": intermediate_grace_seconds,
+    }
+    return Call("sweep", arguments, _swept)
 
 
 def drain(prefix: str, *, pool: str, epoch: int, orders: Mapping[str, DrainOrder]) -> Call[dict[str, int]]:
@@ -203,17 +263,19 @@ def drain(prefix: str, *, pool: str, epoch: int, orders: Mapping[str, DrainOrder
 
     Raises StaleEpochError through the runner if a newer leader has acted for the pool.
     """
-    raise NotImplementedError
+    texts = {replica: order.model_dump_json() for replica, order in orders.items()}
+    return Call("drain", {"prefix": prefix, "pool": pool, "epoch": str(epoch), "orders": texts}, dict)
 
 
 def undrain(prefix: str, *, pool: str, epoch: int, replicas: Sequence[str]) -> Call[int]:
     """Remove drain marks. Returns how many were there. StaleEpochError as for drain."""
-    raise NotImplementedError
+    return Call("undrain", {"prefix": prefix, "pool": pool, "epoch": str(epoch), "replicas": list(replicas)}, int)
 
 
 def publish_settings(prefix: str, *, pool: str, epoch: int, settings: PoolSettings | None) -> Call[None]:
     """Write the pool's live settings for its workers; None removes the pool. StaleEpochError as for drain."""
-    raise NotImplementedError
+    text = None if settings is None else settings.model_dump_json()
+    return Call("publish_settings", {"prefix": prefix, "pool": pool, "epoch": str(epoch), "settings": text}, _nothing)
 
 
 def read(
@@ -223,16 +285,121 @@ def read(
 
     A key of the wrong type makes that queue's `problem`, not an error.
     """
-    raise NotImplementedError
+    names, uids = tuple(queues), tuple(pools)
+    arguments = {"prefix": prefix, "queues": names, "pools": uids, "lookahead_seconds": lookahead_seconds}
+    return Call("read", arguments, lambda reply: _endpoint_state(reply, names, uids))
+
+
+# --- readers of replies -------------------------------------------------------------------------------------
+
+
+def _nothing(_reply: Any) -> None:
+    return None
+
+
+def _claim_reply(reply: Any) -> ClaimReply:
+    if "claimed" in reply:
+        return ClaimReply(claimed=Claimed(**reply["claimed"]))
+    return ClaimReply(claimed=None, refusal=Refusal(reply["refusal"]))
+
+
+def _reclaimed(reply: Any) -> tuple[Reclaimed, ...]:
+    return tuple(Reclaimed(**one) for one in reply)
+
+
+def _swept(reply: Any) -> Swept:
+    return Swept(**(reply | {"intermediate": tuple(reply["intermediate"])}))
+
+
+def _endpoint_state(reply: Any, queues: Sequence[str], pools: Sequence[str]) -> EndpointState:
+    at = float(reply["at"])
+    return EndpointState(
+        at=at,
+        uptime_seconds=float(reply["uptime"]),
+        replication_role=reply["role"],
+        queues={name: _queue_state(row) for name, row in zip(queues, reply["queues"], strict=True)},
+        pools={uid: _pool_state(one, at) for uid, one in zip(pools, reply["pools"], strict=True)},
+    )
+
+
+def _queue_state(row: Sequence[Any]) -> QueueState:
+    """From a row of read.lua: [0] for a queue without any key, [-1, problem] for one that cannot be read."""
+    if len(row) <= 2:
+        return _EMPTY_QUEUE if row[0] == 0 else replace(_EMPTY_QUEUE, problem=row[1])
+    waiting, intermediate, running, expired, foreign, scheduled, due, next_due, head, tail, failed, deferred, hinted = (
+        row
+    )
+    enqueued = [at for at in (_unix(head), _unix(tail)) if at is not None]
+    return QueueState(
+        waiting=waiting,
+        intermediate=intermediate,
+        running=running,
+        expired=expired,
+        foreign_running=foreign,
+        scheduled=scheduled,
+        due=due,
+        next_due_at=float(next_due) if next_due else None,
+        oldest_enqueued_at=min(enqueued, default=None),
+        failed=failed,
+        deferred=deferred,
+        hinted_seconds=float(hinted),
+    )
+
+
+def _unix(text: str) -> float | None:
+    """RQ's date format; None for what is no date."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+def _pool_state(pool: Any, at: float) -> PoolState:
+    replicas = {row[0]: _replica_state(row, at) for row in pool["replicas"]}
+    return PoolState(replicas=replicas, published=pool["published"])
+
+
+def _replica_state(row: Sequence[Any], at: float) -> ReplicaState:
+    replica, claims, drained, text, reported = row
+    try:
+        report = ReplicaReport.model_validate_json(text) if text else None
+    except ValidationError:
+        report = None
+    age = None if report is None else max(0.0, at - float(reported))
+    return ReplicaState(replica=replica, claims=claims, drained=drained, report=report, age_seconds=age)
 
 
 # --- runners ------------------------------------------------------------------------------------------------
 
 
+STALE_EPOCH = "STALEEPOCH"
+
+
 @cache
 def source(script: str) -> str:
-    """The Lua text of a script."""
-    return files("pool_contract").joinpath("scripts", f"{script}.lua").read_text(encoding="utf-8")
+    """The Lua text of a script, with what all scripts share in front of it."""
+    folder = files("pool_contract").joinpath("scripts")
+    return "\n".join(folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in ("prelude", script))
+
+
+@cache
+def _digest(script: str) -> str:
+    return hashlib.sha1(source(script).encode(), usedforsecurity=False).hexdigest()
+
+
+def _argument(call: Call[Any]) -> str:
+    return json.dumps(call.arguments)
+
+
+def _understood(call: Call[T], reply: bytes | str) -> T:
+    text = reply if isinstance(reply, str) else reply.decode(errors="surrogateescape")
+    found = json.loads(text)
+    return call.read(found)
+
+
+def _translated(error: ResponseError) -> Exception:
+    text = str(error)
+    return StaleEpochError(text.partition(STALE_EPOCH)[2].strip()) if STALE_EPOCH in text else error
 
 
 class Scripts:
@@ -242,7 +409,21 @@ class Scripts:
         self._redis = redis
 
     def run(self, call: Call[T]) -> T:
-        raise NotImplementedError
+        """Run one script.
+
+        Raises:
+            StaleEpochError: a newer leader has acted for the pool.
+            redis.RedisError: Redis could not be asked, or refused.
+        """
+        argument = _argument(call)
+        try:
+            try:
+                reply = self._redis.evalsha(_digest(call.script), 0, argument)
+            except NoScriptError:
+                reply = self._redis.eval(source(call.script), 0, argument)
+        except ResponseError as error:
+            raise _translated(error) from error
+        return _understood(call, cast(bytes | str, reply))
 
 
 class AsyncScripts:
@@ -252,4 +433,13 @@ class AsyncScripts:
         self._redis = redis
 
     async def run(self, call: Call[T]) -> T:
-        raise NotImplementedError
+        """As Scripts.run."""
+        argument = _argument(call)
+        try:
+            try:
+                reply = await self._redis.evalsha(_digest(call.script), 0, argument)
+            except NoScriptError:
+                reply = await self._redis.eval(source(call.script), 0, argument)
+        except ResponseError as error:
+            raise _translated(error) from error
+        return _understood(call, cast(bytes | str, reply))

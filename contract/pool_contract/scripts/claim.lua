@@ -1,0 +1,182 @@
+-- claim: give a replica the next job.
+--
+-- Guarantee: in one step the job leaves its queue and belongs to this replica alone: RQ's keys are those of a started
+-- execution (wip entry, execution, status), our lease and owner key are written. A replica with a drain mark, another
+-- incarnation of the replica, or a replica that waits to be empty gets nothing. Asked again with the same execution id
+-- (a lost reply), it answers with the same claim. Ids that are no job, or copies of a job that is elsewhere, are dropped.
+-- A job that was lost before runs alone: the first replica that meets it sets itself aside and takes it when it is
+-- empty; others look past it, but one that is empty takes it at once.
+--
+-- Arguments: prefix, pool, replica, incarnation, worker, queues (strict priority), execution_id, lease_seconds.
+-- Reply: {claimed = {job_id, queue, execution_id, alone, exhausted, losses}} or {refusal = "Empty" | ...}.
+
+local LOOK_PAST = 20
+local DROP_AT_MOST = 1000
+
+local claims_key, reserved_key = key('pp', 'claims', A.replica), key('pp', 'reserved', A.replica)
+local lease_ttl = math.ceil(A.lease_seconds)
+local dropped = 0
+
+local function refuse(why)
+  return cjson.encode({refusal = why})
+end
+
+local function reply(job, queue, losses, alone, exhausted)
+  return cjson.encode({claimed = {
+    job_id = job, queue = queue, execution_id = A.execution_id, losses = losses, alone = alone, exhausted = exhausted,
+  }})
+end
+
+local function usable(queue)
+  return fits(key('queue', queue), 'list') and fits(key('wip', queue), 'zset') and fits(key('pp', 'leases', queue), 'zset')
+end
+
+local function loss_of(job)
+  local it = fields(key('job', job), 'pp_losses', 'pp_strikes', 'pp_exhausted', 'pp_reserved_by')
+  return {
+    losses = tonumber(it.pp_losses or 0) or 0,
+    strikes = tonumber(it.pp_strikes or 0) or 0,
+    exhausted = it.pp_exhausted == '1',
+    reserved_by = it.pp_reserved_by,
+  }
+end
+
+local function take(job, queue, loss)
+  local alone = loss.losses > 0 and not loss.exhausted
+  local member = job .. ':' .. A.execution_id
+  local lease_end = NOW + A.lease_seconds
+  local job_key, execution_key = key('job', job), key('execution', member)
+  local worker_key = key('worker', A.worker)
+  local executions_key, running_key = key('executions', job), key('worker', A.worker, 'executions')
+  -- our own keys first: if memory is full, this is what fails, before anything has moved
+  redis.call('HSET', key('pp', 'owner', job), 'execution', A.execution_id, 'replica', A.replica, 'pool', A.pool,
+    'queue', queue, 'worker', A.worker, 'claimed_at', decimal(NOW), 'alone', alone and 1 or 0,
+    'losses', loss.losses, 'strikes', loss.strikes, 'exhausted', loss.exhausted and 1 or 0)
+  redis.call('ZADD', key('pp', 'leases', queue), decimal(lease_end), job)
+  redis.call('SADD', claims_key, job)
+  -- what RQ's prepare_execution and prepare_job_execution leave; the execution outlives the lease a little, because
+  -- RQ's cancel() fails on an execution that is listed and gone
+  redis.call('HSET', execution_key, 'id', A.execution_id, 'job_id', job, 'created_at', decimal(NOW),
+    'last_heartbeat', decimal(NOW), 'worker_name', A.worker)
+  redis.call('EXPIRE', execution_key, lease_ttl + 60)
+  redis.call('ZADD', executions_key, SECOND + lease_ttl + 60, A.execution_id)
+  redis.call('EXPIRE', executions_key, lease_ttl + 60)
+  redis.call('ZADD', key('wip', queue), decimal(lease_end + WIP_MARGIN_SECONDS), member)
+  redis.call('SADD', running_key, member)
+  redis.call('EXPIRE', running_key, lease_ttl + 60)
+  if redis.call('EXISTS', worker_key) == 1 then
+    redis.call('HSET', worker_key, 'state', 'busy')
+  end
+  local at = iso_now()
+  redis.call('HSET', job_key, 'status', 'started', 'started_at', at, 'last_heartbeat', at, 'worker_name', A.worker,
+    'origin', queue)
+  redis.call('HDEL', job_key, 'pp_losses', 'pp_strikes', 'pp_exhausted', 'pp_reserved_by')
+  redis.call('PERSIST', job_key)
+  redis.call('LREM', key('queue', queue), 1, job)
+  redis.call('DEL', reserved_key)
+  return reply(job, queue, loss.losses, alone, loss.exhausted)
+end
+
+-- "take", "drop" (no job, or a copy of one that is elsewhere) or "pass" (somebody must look at it)
+local function judge(job, queue)
+  local job_key = key('job', job)
+  if not fits(job_key, 'hash') then
+    return 'pass'
+  end
+  -- RQ refuses to load any other id; a colon would break its composite keys
+  if not string.match(job, '^[%w_-]+$') or not job_exists(job) then
+    return 'drop'
+  end
+  if not fits(key('executions', job), 'zset') then
+    return 'pass'
+  end
+  local owner = owner_of(job)
+  if owner and in_wip(job, owner) then
+    return 'drop'
+  end
+  if elsewhere(job, queue, owner and owner.execution) then
+    return 'drop'
+  end
+  if owner then -- its run was cancelled or deleted, and the job enqueued anew
+    forget(job, owner)
+  end
+  return 'take'
+end
+
+-- --- who asks -----------------------------------------------------------------------------------------------------
+
+local incarnation_key = key('pp', 'incarnation', A.replica)
+local registered = redis.call('GET', incarnation_key)
+if registered and registered ~= A.incarnation then
+  return refuse('Stale')
+end
+local held = 0
+local busy_alone = false
+for _, job in ipairs(redis.call('SMEMBERS', claims_key)) do
+  local owner = owner_of(job)
+  if owner and owner.replica == A.replica then
+    if owner.execution == A.execution_id then
+      return reply(job, owner.queue, tonumber(owner.losses), owner.alone == '1', owner.exhausted == '1')
+    end
+    busy_alone = busy_alone or owner.alone == '1'
+    held = held + 1
+  end
+end
+if redis.call('EXISTS', key('pp', 'drain', A.replica)) == 1 then
+  return refuse('Drained')
+end
+if not registered then -- Redis forgot: nobody else has registered since
+  redis.call('SET', incarnation_key, A.incarnation)
+end
+if busy_alone then
+  return refuse('Reserved')
+end
+
+-- --- a job it has set itself aside for -----------------------------------------------------------------------------
+
+local reserved = redis.call('GET', reserved_key)
+if reserved then
+  local mine = fits(key('job', reserved), 'hash') and loss_of(reserved).reserved_by == A.replica
+  if mine and held > 0 then
+    redis.call('EXPIRE', reserved_key, lease_ttl)
+    return refuse('Reserved')
+  end
+  if mine then
+    for _, queue in ipairs(A.queues) do
+      if usable(queue) and redis.call('LPOS', key('queue', queue), reserved) and judge(reserved, queue) == 'take' then
+        return take(reserved, queue, loss_of(reserved))
+      end
+    end
+  end
+  redis.call('DEL', reserved_key) -- it is gone, or another replica had room for it
+end
+
+-- --- the queues ------------------------------------------------------------------------------------------------------
+
+for _, queue in ipairs(A.queues) do
+  local queue_key = key('queue', queue)
+  local place = 0
+  local job = usable(queue) and redis.call('LINDEX', queue_key, place)
+  while job and place < LOOK_PAST and dropped < DROP_AT_MOST do
+    local verdict = judge(job, queue)
+    if verdict == 'drop' then
+      redis.call('LREM', queue_key, 1, job)
+      dropped = dropped + 1
+    elseif verdict == 'pass' then
+      place = place + 1
+    else
+      local loss = loss_of(job)
+      if loss.losses == 0 or loss.exhausted or held == 0 then
+        return take(job, queue, loss)
+      end
+      if not loss.reserved_by or redis.call('GET', key('pp', 'reserved', loss.reserved_by)) ~= job then
+        redis.call('SET', reserved_key, job, 'EX', lease_ttl)
+        redis.call('HSET', key('job', job), 'pp_reserved_by', A.replica)
+        return refuse('Reserved')
+      end
+      place = place + 1
+    end
+    job = redis.call('LINDEX', queue_key, place)
+  end
+end
+return refuse('Empty')

@@ -1,0 +1,206 @@
+-- Prepended to every script: arguments, time, keys, and the few moves that several scripts share.
+--
+-- Every script takes one JSON object as ARGV[1] and answers JSON. Keys are built here, from the prefix, because most of
+-- them depend on what is read: a single Redis node (or a proxy that looks like one) is a condition of the product.
+-- Names are those of pool_contract/keys.py; tests compare both with the installed rq.
+-- Redis runs a script alone and does not roll it back: whatever may fail is looked at before the first write.
+
+local A = cjson.decode(ARGV[1])
+local P = A.prefix
+local TIME = redis.call('TIME')
+local SECOND = tonumber(TIME[1])
+local NOW = SECOND + tonumber(TIME[2]) / 1000000
+
+local WIP_MARGIN_SECONDS = 86400 -- RQ's own cleaners act on wip scores and know no fence: they must never come first
+local DEFAULT_TIMEOUT_SECONDS = 180 -- rq.Queue.DEFAULT_TIMEOUT
+
+local function key(...)
+  return P .. ':' .. table.concat({...}, ':')
+end
+
+-- tostring() and cjson keep 14 digits, too few for microseconds
+local function decimal(number)
+  return string.format('%.6f', number)
+end
+
+-- RQ's date format
+local function iso_now()
+  local days = math.floor(SECOND / 86400)
+  local clock = SECOND % 86400
+  local year = 1970
+  local function leap(y)
+    return (y % 4 == 0 and y % 100 ~= 0) or y % 400 == 0
+  end
+  while days >= (leap(year) and 366 or 365) do
+    days = days - (leap(year) and 366 or 365)
+    year = year + 1
+  end
+  local lengths = {31, leap(year) and 29 or 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+  local month = 1
+  while days >= lengths[month] do
+    days = days - lengths[month]
+    month = month + 1
+  end
+  return string.format('%04d-%02d-%02dT%02d:%02d:%02d.%06dZ', year, month, days + 1,
+    math.floor(clock / 3600), math.floor(clock / 60) % 60, clock % 60, tonumber(TIME[2]))
+end
+
+local function kind(name)
+  return redis.call('TYPE', name).ok
+end
+
+-- true if the key may be used as this type
+local function fits(name, wanted)
+  local found = kind(name)
+  return found == wanted or found == 'none'
+end
+
+local function filled(value)
+  return value and value ~= ''
+end
+
+-- HMGET as a table by field
+local function fields(name, ...)
+  local names, found = {...}, {}
+  local values = redis.call('HMGET', name, ...)
+  for i, field in ipairs(names) do
+    found[field] = values[i] or nil
+  end
+  return found
+end
+
+-- --- jobs -------------------------------------------------------------------------------------------------------
+
+-- RQ cannot load a hash without `data`: such a rest is no job
+local function job_exists(job)
+  local name = key('job', job)
+  return kind(name) == 'hash' and redis.call('HEXISTS', name, 'data') == 1
+end
+
+-- true if an execution of the job, other than `except`, is in the wip registry of its queue
+local function executing(job, queue, except)
+  local executions, wip = key('executions', job), key('wip', queue)
+  if not fits(executions, 'zset') or not fits(wip, 'zset') then
+    return false
+  end
+  for _, execution in ipairs(redis.call('ZRANGE', executions, 0, -1)) do
+    if execution ~= except and redis.call('ZSCORE', wip, job .. ':' .. execution) then
+      return true
+    end
+  end
+  return false
+end
+
+local function holds(name, member)
+  return fits(name, 'zset') and redis.call('ZSCORE', name, member) and true or false
+end
+
+local ENDED = {finished = true, failed = true, stopped = true, canceled = true}
+
+-- Does the job stand somewhere else than in a queue list or in the claim of `execution`? A status alone proves nothing
+-- where RQ writes it outside of its transactions (a retry is marked `scheduled` before it is scheduled): then the place
+-- is looked at.
+local function elsewhere(job, queue, execution)
+  local it = fields(key('job', job), 'status', 'origin', 'rate_limit_key')
+  local status, origin = it.status, filled(it.origin) and it.origin or queue
+  if ENDED[status] then
+    return true
+  elseif status == 'scheduled' then
+    return holds(key('scheduled', origin), job)
+  elseif status == 'deferred' then
+    return holds(key('deferred', origin), job)
+  elseif status == 'ready_to_enqueue' then
+    return holds(key('ready', origin), job)
+  elseif status == 'rate_limited' then
+    return filled(it.rate_limit_key) and holds(key('rl', it.rate_limit_key, 'rate_limited'), job)
+  elseif status == 'started' then
+    return executing(job, origin, execution)
+  end
+  return false
+end
+
+-- --- claims -----------------------------------------------------------------------------------------------------
+
+-- The claim on a job, or nil
+local function owner_of(job)
+  local name = key('pp', 'owner', job)
+  if redis.call('EXISTS', name) == 0 then
+    return nil
+  end
+  return fields(name, 'execution', 'replica', 'queue', 'worker', 'claimed_at', 'alone', 'losses', 'strikes', 'exhausted')
+end
+
+-- RQ removes the wip entry of a run when it is cancelled or deleted; nothing else does while a claim lives
+local function in_wip(job, owner)
+  return redis.call('ZSCORE', key('wip', owner.queue), job .. ':' .. owner.execution) and true or false
+end
+
+-- Take a claim away, with every trace of its run (what RQ calls cleaning up the execution)
+local function forget(job, owner)
+  local member = job .. ':' .. owner.execution
+  redis.call('DEL', key('pp', 'owner', job), key('execution', member))
+  redis.call('ZREM', key('pp', 'leases', owner.queue), job)
+  redis.call('SREM', key('pp', 'claims', owner.replica), job)
+  redis.call('ZREM', key('wip', owner.queue), member)
+  redis.call('ZREM', key('executions', job), owner.execution)
+  redis.call('SREM', key('worker', owner.worker, 'executions'), member)
+end
+
+-- A job's own time to live starts anew whenever RQ enqueues it
+local function expire_as_rq(job)
+  local ttl = tonumber(redis.call('HGET', key('job', job), 'ttl') or nil)
+  if ttl and ttl > 0 then
+    redis.call('EXPIRE', key('job', job), ttl)
+    redis.call('EXPIRE', key('job', job, 'dependents'), ttl)
+    redis.call('EXPIRE', key('job', '', job, 'dependencies'), ttl)
+  end
+end
+
+-- Give a claimed job back to the head of its queue. What it has lost so far travels in its hash (fields pp_*) while it
+-- waits, and in its claim while it runs: whatever else ends the run forgets it.
+local function give_back(job, owner, losses, strikes, exhausted)
+  forget(job, owner)
+  local name = key('job', job)
+  redis.call('HSET', name, 'status', 'queued', 'enqueued_at', iso_now(), 'started_at', '', 'worker_name', '')
+  if losses > 0 or exhausted then
+    redis.call('HSET', name, 'pp_losses', losses, 'pp_strikes', strikes, 'pp_exhausted', exhausted and 1 or 0)
+  end
+  expire_as_rq(job)
+  if not redis.call('LPOS', key('queue', owner.queue), job) then
+    redis.call('LPUSH', key('queue', owner.queue), job)
+  end
+end
+
+-- End a claim whose holder is gone, as a loss. nil: nothing was to be given back, the job is gone or elsewhere.
+local function lose(job, owner, max_losses, excused)
+  if not job_exists(job) or elsewhere(job, owner.queue, owner.execution) then
+    forget(job, owner)
+    return nil
+  end
+  local queued = redis.call('HGET', key('job', job), 'status') == 'queued'
+  if queued and redis.call('LPOS', key('queue', owner.queue), job) then -- cancelled or deleted, then enqueued anew
+    forget(job, owner)
+    return nil
+  end
+  local losses = tonumber(owner.losses or 0) + 1
+  local strikes = tonumber(owner.strikes or 0)
+  if owner.alone == '1' and not excused then
+    strikes = strikes + 1
+  end
+  local exhausted = owner.exhausted == '1' or strikes > max_losses
+  give_back(job, owner, losses, strikes, exhausted)
+  return {job_id = job, queue = owner.queue, replica = owner.replica, losses = losses, exhausted = exhausted}
+end
+
+-- --- leaders ----------------------------------------------------------------------------------------------------
+
+-- Refuse a leader when a newer one has acted for this pool. Epochs are decimal strings: no rounding.
+local function fence(pool, epoch)
+  local name = key('pp', 'epoch', pool)
+  local known = redis.call('GET', name)
+  if known and (#known > #epoch or (#known == #epoch and known > epoch)) then
+    return redis.error_reply('STALEEPOCH pool ' .. pool .. ' is led by epoch ' .. known .. ', not ' .. epoch)
+  end
+  redis.call('SET', name, epoch)
+  return nil
+end

@@ -1,0 +1,115 @@
+-- read: see all queues and replicas of an endpoint at one instant.
+--
+-- Guarantee: writes nothing and works on a read-only replica. A key of the wrong type is told as its queue's problem; the
+-- other queues are read. What cannot be read of a replica counts as a claim: unknown is not zero.
+--
+-- Arguments: prefix, queues, pools (UIDs), lookahead_seconds.
+-- Reply: {at, uptime, role, queues: [row, ...], pools: [{published, replicas: [row, ...]}, ...]}, in the order asked for;
+-- see scripts.py for the rows.
+
+local HINTED_AT_MOST = 100 -- first waiting jobs of a queue whose size hints are added up
+
+local hints = key('pp', 'hints')
+local hinted = kind(hints) == 'hash'
+
+-- --- queues -------------------------------------------------------------------------------------------------------
+
+local function enqueued_at(job)
+  local at = job and redis.pcall('HGET', key('job', job), 'enqueued_at')
+  return type(at) == 'string' and at or ''
+end
+
+local function hinted_seconds(queue_key, waiting)
+  local sum = 0
+  if hinted and waiting > 0 then
+    local ids = redis.call('LRANGE', queue_key, 0, HINTED_AT_MOST - 1)
+    for _, seconds in ipairs(redis.call('HMGET', hints, unpack(ids))) do
+      sum = sum + (seconds and tonumber(seconds) or 0)
+    end
+  end
+  return sum
+end
+
+local WANTED = {'list', 'list', 'zset', 'zset', 'zset', 'zset', 'zset', 'zset'}
+
+local function problem_of(names)
+  for i, wanted in ipairs(WANTED) do
+    if not fits(names[i], wanted) then
+      return names[i] .. ' holds a ' .. kind(names[i]) .. ', not a ' .. (wanted == 'zset' and 'sorted set' or wanted)
+    end
+  end
+  return ''
+end
+
+local function size(command, name)
+  local found = redis.pcall(command, name)
+  return type(found) == 'number' and found or nil
+end
+
+local function row_of(queue)
+  local names = {
+    key('queue', queue), key('queue', queue, 'intermediate'), key('pp', 'leases', queue), key('wip', queue),
+    key('scheduled', queue), key('ready', queue), key('failed', queue), key('deferred', queue),
+  }
+  if redis.call('EXISTS', unpack(names)) == 0 then
+    return {0}
+  end
+  local sizes = {}
+  for i, name in ipairs(names) do
+    sizes[i] = size(WANTED[i] == 'list' and 'LLEN' or 'ZCARD', name)
+    if not sizes[i] then
+      return {-1, problem_of(names)}
+    end
+  end
+  local waiting, intermediate, leases, wip, scheduled, ready, failed, deferred = unpack(sizes)
+  local expired = leases > 0 and redis.call('ZCOUNT', names[3], '-inf', '(' .. decimal(NOW)) or 0
+  local live_wip = wip > 0 and redis.call('ZCOUNT', names[4], decimal(NOW), '+inf') or 0
+  local due, next_due = ready, ''
+  if scheduled > 0 then
+    due = due + redis.call('ZCOUNT', names[5], '-inf', decimal(NOW + A.lookahead_seconds))
+    next_due = redis.call('ZRANGEBYSCORE', names[5], '(' .. decimal(NOW), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or ''
+  end
+  return {
+    waiting, intermediate, leases - expired, expired, math.max(0, live_wip - leases), scheduled, due, next_due,
+    waiting > 0 and enqueued_at(redis.call('LINDEX', names[1], 0)) or '',
+    waiting > 1 and enqueued_at(redis.call('LINDEX', names[1], -1)) or '',
+    failed, deferred, hinted_seconds(names[1], waiting),
+  }
+end
+
+-- --- replicas -----------------------------------------------------------------------------------------------------
+
+local function replica_row(replica, reported)
+  local report = redis.pcall('GET', key('pp', 'replica', replica))
+  return {
+    replica,
+    size('SCARD', key('pp', 'claims', replica)) or 1,
+    redis.call('EXISTS', key('pp', 'drain', replica)) == 1,
+    type(report) == 'string' and report or '',
+    reported,
+  }
+end
+
+local function pool_of(pool)
+  local rows = {}
+  local known = redis.pcall('ZRANGE', key('pp', 'replicas', pool), 0, -1, 'WITHSCORES')
+  for i = 1, known.err and 0 or #known, 2 do
+    rows[#rows + 1] = replica_row(known[i], known[i + 1])
+  end
+  return {published = redis.pcall('HEXISTS', key('pp', 'pools'), pool) == 1, replicas = rows}
+end
+
+local reply = {
+  at = decimal(NOW),
+  uptime = string.match(redis.call('INFO', 'server'), 'uptime_in_seconds:(%d+)'),
+  role = string.match(redis.call('INFO', 'replication'), 'role:(%w+)'),
+  queues = {},
+  pools = {},
+}
+for i, queue in ipairs(A.queues) do
+  reply.queues[i] = row_of(queue)
+end
+for i, pool in ipairs(A.pools) do
+  reply.pools[i] = pool_of(pool)
+end
+return cjson.encode(reply)

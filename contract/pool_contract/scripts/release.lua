@@ -1,0 +1,22 @@
+-- release: hand a running job back, in good order.
+--
+-- Guarantee: only the claim of this execution is ended; its job stands at the head of its queue again, status `queued`,
+-- with no retry used and no loss counted. A job that was cancelled or deleted meanwhile is not put back.
+--
+-- Arguments: prefix, queue, job_id, execution_id. Reply: true if it was put back, else false.
+
+local job = A.job_id
+local owner = owner_of(job)
+if not owner or owner.execution ~= A.execution_id then
+  return 'false'
+end
+if not fits(key('queue', owner.queue), 'list') then
+  return redis.error_reply('WRONGTYPE ' .. key('queue', owner.queue) .. ' holds a ' .. kind(key('queue', owner.queue))
+    .. ', not a list')
+end
+if not job_exists(job) or not in_wip(job, owner) or elsewhere(job, owner.queue, owner.execution) then
+  forget(job, owner)
+  return 'false'
+end
+give_back(job, owner, tonumber(owner.losses), tonumber(owner.strikes), owner.exhausted == '1')
+return 'true'
