@@ -243,10 +243,13 @@ class ProcessingPoolSpec(Model):
     )
 
     @model_validator(mode="after")
-    def _limits_in_order(self) -> Self:
-        # the API server checks it too; a pool on one machine meets no API server
+    def _consistent(self) -> Self:
+        # the API server checks these too; a pool on one machine meets no API server
+        names = [queue.name for queue in self.queues]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"queues: '{twice}' stands there twice; remove one")
         if self.min_replicas > self.max_replicas:
             raise ValueError(
-                f"minReplicas {self.min_replicas} is greater than maxReplicas {self.max_replicas}: lower the one or raise the other"
+                f"minReplicas: {self.min_replicas} is greater than maxReplicas {self.max_replicas}; lower the one or raise the other"
             )
         return self

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pool_operator.api.models import ProcessingPoolSpec
+from pool_operator.api.sentences import sentence
 from pool_operator.backends.base import PoolKey, PoolObject, Problem
 from pool_operator.backends.kubernetes.objects import unix
 from pool_operator.names import ConditionReason
@@ -38,10 +39,7 @@ def _spec(raw: Raw, check: Check) -> tuple[ProcessingPoolSpec | None, Problem | 
     try:
         spec = ProcessingPoolSpec.model_validate(raw.get("spec") or {})
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in ("spec", *first["loc"]))
-        message = f"{path}: {first['msg']}; correct it in the pool"
-        return None, Problem(reason=ConditionReason.SPEC_INVALID, message=message)
+        return None, Problem(reason=ConditionReason.SPEC_INVALID, message=sentence(error, ProcessingPoolSpec))
     return spec, check(spec)
 
 
