@@ -35,6 +35,8 @@ class Harness:
 
     def _on_pool(self, raw):
         pool = parse_pool(raw, check=lambda _: None)
+        if pool.key.namespace != self.namespace:
+            return  # a cluster-wide watch also shows what other tests leave behind
         self.pools[pool.key.name] = pool
         self._changed.set()
 

@@ -309,16 +309,22 @@ def test_a_first_template_that_is_refused_creates_nothing(namespace):
     run(namespace, scenario)
 
 
-@pytest.mark.parametrize("shape", [{"spec": {"containers": ["worker"]}}, {"spec": []}, {"metadata": "x", "spec": {}}])
-def test_a_template_of_the_wrong_shape_is_told(namespace, shape):
+@pytest.mark.parametrize(
+    ("pod", "words"),
+    [
+        ({"volumes": {"name": "a"}}, "spec.template: is not shaped like a pod template"),
+        ({"tolerations": "all"}, "refuses the template: spec.template.spec.tolerations: expected list"),
+        ({"nodeSelectr": {"gpu": "yes"}}, "spec.template.spec.nodeSelectr: field not declared in schema"),
+        ({"hostNetwork": True}, "spec.template.spec.hostNetwork: this installation does not allow it"),
+    ],
+)
+def test_what_the_schema_keeps_but_no_pod_can_have_is_told(namespace, pod, words):
     async def scenario(h):
-        body = pool_body(h.namespace, worker())
-        body["spec"]["template"] = shape
-        await h.api.call("POST", paths.pools(h.namespace), body=body)
-        await h.pool(POOL)
+        await create(h, **pod)
         applied = await h.step(POOL, 3)
         assert applied.problem.reason is ConditionReason.TEMPLATE_REFUSED
-        assert "template" in applied.problem.message
+        assert words in applied.problem.message
+        assert await h.writer.found(h.pools[POOL]) is None
 
     run(namespace, scenario)
 

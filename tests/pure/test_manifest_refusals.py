@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.fakes.pools import pool_spec
 
-from pool_operator.backends.kubernetes.refusals import Allowed, refusal
+from pool_operator.backends.kubernetes.api import ApiError
+from pool_operator.backends.kubernetes.refusals import Allowed, refusal, servers_refusal
 
 WORKER = {"name": "worker", "image": "worker:1"}
 
@@ -66,3 +67,26 @@ def test_the_worker_container_is_judged_too(worker, field):
 )
 def test_the_rest_is_the_users_choice(pod):
     assert refusal(spec(pod), Allowed()) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "told"),
+    [
+        (
+            422,
+            'Deployment.apps "speech" is invalid: spec.template.spec.containers[0].image: Required value',
+            "the API server refuses the template: spec.template.spec.containers[0].image: Required value",
+        ),
+        (
+            500,
+            "failed to create typed patch object (media/speech; apps/v1, Kind=Deployment): .spec.template.spec.gpu: unknown",
+            "the API server refuses the template: spec.template.spec.gpu: unknown",
+        ),
+        (403, "denied by policy", "the API server refuses the template: denied by policy"),
+        (429, "too many requests", ""),
+        (500, "etcdserver: request timed out", ""),
+        (503, "apiserver is shutting down", ""),
+    ],
+)
+def test_the_servers_sentence_is_told_in_the_pools_own_paths(status, message, told):
+    assert servers_refusal(ApiError(status, "", message)) == told

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field, replace
 from pool_operator.backends.base import Applied, BackendView, PoolObject, Problem, Target
 from pool_operator.backends.kubernetes.api import ApiError
 from pool_operator.backends.kubernetes.cache import ClusterCache
-from pool_operator.backends.kubernetes.causes import one_line
 from pool_operator.backends.kubernetes.lowering import RETRY_SECONDS, plan_lowering, wanted_costs
 from pool_operator.backends.kubernetes.manifest import is_current, stamp
 from pool_operator.backends.kubernetes.objects import DeploymentFact, identity
-from pool_operator.backends.kubernetes.refusals import Allowed, refusal
+from pool_operator.backends.kubernetes.refusals import Allowed, refusal, servers_refusal
 from pool_operator.backends.kubernetes.view import Facts, build_view
 from pool_operator.backends.kubernetes.writer import Writer
 from pool_operator.names import ConditionReason
@@ -148,9 +147,9 @@ class KubernetesBackend:
         try:
             await self.writer.dry_run(pool)
         except ApiError as error:
-            if not 400 <= error.status < 500 or error.status == 429:
+            if not (sentence := servers_refusal(error)):
                 raise
-            return self._refuse(pool, Problem(reason=ConditionReason.TEMPLATE_REFUSED, message=_refusal(error)))
+            return self._refuse(pool, Problem(reason=ConditionReason.TEMPLATE_REFUSED, message=sentence))
         except (AttributeError, TypeError, ValueError, KeyError) as error:
             # the schema keeps the template as it is: a list where an object belongs is only found here
             log.debug("pool=%s rendering failed", pool.key, exc_info=True)
@@ -195,8 +194,3 @@ class KubernetesBackend:
         self._refused.pop(pool.uid, None)
         self._lowered.pop(pool.uid, None)
         self.cache.retire(pool.uid)
-
-
-def _refusal(error: ApiError) -> str:
-    """The server's sentence, with the path that a user wrote: spec.template of the pool, not of our Deployment."""
-    return f"the API server refuses the template: {one_line(error.message)}"

@@ -1,4 +1,4 @@
-"""What a pool's template may not ask for unless the installation allows it. Pure.
+"""Why a pool's template is not used: it asks for what the installation does not allow, or the API server said no. Pure.
 
 Who may create pools could otherwise run pods as any ServiceAccount of the namespace, or reach the node: the operator
 would lend out rights that the user may not have.
@@ -6,15 +6,20 @@ would lend out rights that the user may not have.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pool_operator.api.models import ProcessingPoolSpec
+from pool_operator.backends.kubernetes.api import ApiError
+from pool_operator.backends.kubernetes.causes import one_line
 
 ACCOUNTS: Final = "--allow-service-accounts"
 HOST: Final = "--allow-host-access"
 CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+_UNTYPED: Final = "failed to create typed patch object"
+_ABOUT: Final = re.compile(rf'^(Deployment\.apps "[^"]*" is invalid|{_UNTYPED} \([^)]*\)): *\.?')
 Raw = Mapping[str, Any]
 
 
@@ -75,3 +80,15 @@ def _listed(raw: Raw, field: str) -> Iterator[tuple[int, Raw]]:
     for number, one in enumerate(found if isinstance(found, list) else ()):
         if isinstance(one, Mapping):
             yield number, one
+
+
+def servers_refusal(error: ApiError) -> str:
+    """The API server's sentence about a template, "" if this error says nothing about it (a server in trouble).
+
+    A field that no pod has, or one of the wrong type, comes back as status 500. Our Deployment is not named: its
+    paths are those of the pool.
+    """
+    about_the_template = 400 <= error.status < 500 and error.status != 429
+    if not about_the_template and not error.message.startswith(_UNTYPED):
+        return ""
+    return f"the API server refuses the template: {one_line(_ABOUT.sub('', error.message))}"
