@@ -10,19 +10,64 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from enum import StrEnum
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic import ValidationError
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import NoScriptError, ResponseError
 
 from pool_contract.messages import DrainOrder, PoolSettings, ReplicaReport
+from pool_contract.replies import (
+    Claimed,
+    ClaimReply,
+    EndpointState,
+    PoolState,
+    QueueState,
+    Reclaimed,
+    Refusal,
+    ReplicaState,
+    Swept,
+    claim_reply,
+    endpoint_state,
+    nothing,
+    reclaimed,
+    swept,
+)
 from redis import Redis
+
+__all__ = [
+    "HEARTBEAT_SECONDS",
+    "LEASE_SECONDS",
+    "AsyncScripts",
+    "Call",
+    "ClaimReply",
+    "Claimed",
+    "EndpointState",
+    "PoolState",
+    "QueueState",
+    "Reclaimed",
+    "Refusal",
+    "ReplicaState",
+    "Scripts",
+    "StaleEpochError",
+    "Swept",
+    "claim",
+    "drain",
+    "due",
+    "publish_settings",
+    "read",
+    "ready",
+    "reclaim",
+    "register",
+    "release",
+    "renew",
+    "report",
+    "source",
+    "sweep",
+    "undrain",
+]
 
 T = TypeVar("T")
 
@@ -43,121 +88,6 @@ class Call(Generic[T]):
     script: str
     arguments: Mapping[str, Any]
     read: Callable[[Any], T]
-
-
-# --- replies ------------------------------------------------------------------------------------------------
-
-
-class Refusal(StrEnum):
-    """Why a claim gave nothing."""
-
-    EMPTY = "Empty"  # no job in any queue
-    DRAINED = "Drained"  # the replica carries a drain mark
-    RESERVED = "Reserved"  # the replica waits to be empty for a job that must run alone
-    STALE = "Stale"  # another process has registered as this replica
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """A job that now belongs to this replica: its RQ keys say `started`, its lease runs."""
-
-    job_id: str
-    queue: str
-    execution_id: str
-    alone: bool  # re-run after a loss: nothing else runs in this replica
-    exhausted: bool  # lost more often than max_losses allows: end it through RQ's failure path, do not run it
-    losses: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimReply:
-    claimed: Claimed | None
-    refusal: Refusal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reclaimed:
-    """A claim that ended by expiry (or by a new incarnation) and was given back."""
-
-    job_id: str
-    queue: str
-    replica: str
-    losses: int
-    exhausted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """One queue at one instant, by Redis' clock."""
-
-    waiting: int
-    intermediate: int  # ids in foreign workers' hands, not yet started
-    running: int  # live leases
-    expired: int  # leases past their end: demand, not capacity
-    foreign_running: int  # wip entries that are not ours
-    scheduled: int
-    due: int  # scheduled and due now, or ready with dependencies met
-    next_due_at: float | None  # unix seconds
-    oldest_enqueued_at: float | None  # unix seconds
-    failed: int
-    deferred: int
-    hinted_seconds: float  # sum of size hints of the first waiting jobs
-    problem: str = ""  # e.g. "rq:queue:x holds a string, not a list"
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaState:
-    """One replica as Redis knows it."""
-
-    replica: str
-    claims: int
-    drained: bool
-    report: ReplicaReport | None
-    age_seconds: float | None  # since the last report, by Redis' clock
-
-
-@dataclass(frozen=True, slots=True)
-class PoolState:
-    replicas: Mapping[str, ReplicaState]
-    published: bool = True  # the pool's settings are in keys.pools; if they vanished, Redis lost data
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointState:
-    """Everything `read` saw in one call."""
-
-    at: float  # Redis TIME, unix seconds
-    uptime_seconds: float
-    replication_role: str  # "master" | "slave"
-    queues: Mapping[str, QueueState]
-    pools: Mapping[str, PoolState]
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What one sweep mended."""
-
-    intermediate: tuple[str, ...] = ()
-    rate_limit_slots: int = 0
-    workers: int = 0
-    groups: int = 0
-    dependents: int = 0
-
-
-_EMPTY_QUEUE = QueueState(
-    waiting=0,
-    intermediate=0,
-    running=0,
-    expired=0,
-    foreign_running=0,
-    scheduled=0,
-    due=0,
-    next_due_at=None,
-    oldest_enqueued_at=None,
-    failed=0,
-    deferred=0,
-    hinted_seconds=0.0,
-)
 
 
 # --- calls --------------------------------------------------------------------------------------------------
@@ -185,7 +115,7 @@ def claim(
         "execution_id": execution_id,
         "lease_seconds": lease_seconds,
     }
-    return Call("claim", arguments, _claim_reply)
+    return Call("claim", arguments, claim_reply)
 
 
 def renew(
@@ -210,7 +140,7 @@ def register(prefix: str, *, pool: str, replica: str, incarnation: str, max_loss
         "incarnation": incarnation,
         "max_losses": max_losses,
     }
-    return Call("register", arguments, _reclaimed)
+    return Call("register", arguments, reclaimed)
 
 
 def report(prefix: str, *, report: ReplicaReport, ttl_seconds: float = 3 * HEARTBEAT_SECONDS) -> Call[None]:
@@ -222,7 +152,7 @@ def report(prefix: str, *, report: ReplicaReport, ttl_seconds: float = 3 * HEART
         "report": report.model_dump_json(),
         "ttl_seconds": ttl_seconds,
     }
-    return Call("report", arguments, _nothing)
+    return Call("report", arguments, nothing)
 
 
 def reclaim(
@@ -235,7 +165,7 @@ def reclaim(
         "max_losses": max_losses,
         "excused_replicas": list(excused_replicas),
     }
-    return Call("reclaim", arguments, _reclaimed)
+    return Call("reclaim", arguments, reclaimed)
 
 
 def due(prefix: str, *, queues: Sequence[str], limit: int = 1000) -> Call[int]:
@@ -255,7 +185,7 @@ def sweep(prefix: str, *, queues: Sequence[str], intermediate_grace_seconds: flo
         "queues": list(queues),
         "intermediate_grace_seconds": intermediate_grace_seconds,
     }
-    return Call("sweep", arguments, _swept)
+    return Call("sweep", arguments, swept)
 
 
 def drain(prefix: str, *, pool: str, epoch: int, orders: Mapping[str, DrainOrder]) -> Call[dict[str, int]]:
@@ -275,7 +205,7 @@ def undrain(prefix: str, *, pool: str, epoch: int, replicas: Sequence[str]) -> C
 def publish_settings(prefix: str, *, pool: str, epoch: int, settings: PoolSettings | None) -> Call[None]:
     """Write the pool's live settings for its workers; None removes the pool. StaleEpochError as for drain."""
     text = None if settings is None else settings.model_dump_json()
-    return Call("publish_settings", {"prefix": prefix, "pool": pool, "epoch": str(epoch), "settings": text}, _nothing)
+    return Call("publish_settings", {"prefix": prefix, "pool": pool, "epoch": str(epoch), "settings": text}, nothing)
 
 
 def read(
@@ -287,86 +217,7 @@ def read(
     """
     names, uids = tuple(queues), tuple(pools)
     arguments = {"prefix": prefix, "queues": names, "pools": uids, "lookahead_seconds": lookahead_seconds}
-    return Call("read", arguments, lambda reply: _endpoint_state(reply, names, uids))
-
-
-# --- readers of replies -------------------------------------------------------------------------------------
-
-
-def _nothing(_reply: Any) -> None:
-    return None
-
-
-def _claim_reply(reply: Any) -> ClaimReply:
-    if "claimed" in reply:
-        return ClaimReply(claimed=Claimed(**reply["claimed"]))
-    return ClaimReply(claimed=None, refusal=Refusal(reply["refusal"]))
-
-
-def _reclaimed(reply: Any) -> tuple[Reclaimed, ...]:
-    return tuple(Reclaimed(**one) for one in reply)
-
-
-def _swept(reply: Any) -> Swept:
-    return Swept(**(reply | {"intermediate": tuple(reply["intermediate"])}))
-
-
-def _endpoint_state(reply: Any, queues: Sequence[str], pools: Sequence[str]) -> EndpointState:
-    at = float(reply["at"])
-    return EndpointState(
-        at=at,
-        uptime_seconds=float(reply["uptime"]),
-        replication_role=reply["role"],
-        queues={name: _queue_state(row) for name, row in zip(queues, reply["queues"], strict=True)},
-        pools={uid: _pool_state(one, at) for uid, one in zip(pools, reply["pools"], strict=True)},
-    )
-
-
-def _queue_state(row: Sequence[Any]) -> QueueState:
-    """From a row of read.lua: [0] for a queue without any key, [-1, problem] for one that cannot be read."""
-    if len(row) <= 2:
-        return _EMPTY_QUEUE if row[0] == 0 else replace(_EMPTY_QUEUE, problem=row[1])
-    waiting, intermediate, running, expired, foreign, scheduled, due, next_due, head, tail, failed, deferred, hinted = (
-        row
-    )
-    enqueued = [at for at in (_unix(head), _unix(tail)) if at is not None]
-    return QueueState(
-        waiting=waiting,
-        intermediate=intermediate,
-        running=running,
-        expired=expired,
-        foreign_running=foreign,
-        scheduled=scheduled,
-        due=due,
-        next_due_at=float(next_due) if next_due else None,
-        oldest_enqueued_at=min(enqueued, default=None),
-        failed=failed,
-        deferred=deferred,
-        hinted_seconds=float(hinted),
-    )
-
-
-def _unix(text: str) -> float | None:
-    """RQ's date format; None for what is no date."""
-    try:
-        return datetime.fromisoformat(text).timestamp() if text else None
-    except ValueError:
-        return None
-
-
-def _pool_state(pool: Any, at: float) -> PoolState:
-    replicas = {row[0]: _replica_state(row, at) for row in pool["replicas"]}
-    return PoolState(replicas=replicas, published=pool["published"])
-
-
-def _replica_state(row: Sequence[Any], at: float) -> ReplicaState:
-    replica, claims, drained, text, reported = row
-    try:
-        report = ReplicaReport.model_validate_json(text) if text else None
-    except ValidationError:
-        report = None
-    age = None if report is None else max(0.0, at - float(reported))
-    return ReplicaState(replica=replica, claims=claims, drained=drained, report=report, age_seconds=age)
+    return Call("read", arguments, lambda reply: endpoint_state(reply, names, uids))
 
 
 # --- runners ------------------------------------------------------------------------------------------------
@@ -375,11 +226,15 @@ def _replica_state(row: Sequence[Any], at: float) -> ReplicaState:
 STALE_EPOCH = "STALEEPOCH"
 
 
+_ENQUEUEING = {"due", "ready", "sweep"}
+
+
 @cache
 def source(script: str) -> str:
-    """The Lua text of a script, with what all scripts share in front of it."""
+    """The Lua text of a script, with what it shares with others in front of it."""
     folder = files("pool_contract").joinpath("scripts")
-    return "\n".join(folder.joinpath(f"{name}.lua").read_text(encoding="utf-8") for name in ("prelude", script))
+    parts = ("prelude", "enqueue", script) if script in _ENQUEUEING else ("prelude", script)
+    return "\n".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in parts)
 
 
 @cache

@@ -74,6 +74,7 @@ local function take(job, queue, loss)
   redis.call('PERSIST', job_key)
   redis.call('LREM', key('queue', queue), 1, job)
   redis.call('DEL', reserved_key)
+  redis.call('EXPIRE', key('pp', 'incarnation', A.replica), INCARNATION_KEPT_SECONDS)
   return reply(job, queue, loss.losses, alone, loss.exhausted)
 end
 
@@ -126,7 +127,7 @@ if redis.call('EXISTS', key('pp', 'drain', A.replica)) == 1 then
   return refuse('Drained')
 end
 if not registered then -- Redis forgot: nobody else has registered since
-  redis.call('SET', incarnation_key, A.incarnation)
+  redis.call('SET', incarnation_key, A.incarnation, 'EX', INCARNATION_KEPT_SECONDS)
 end
 if busy_alone then
   return refuse('Reserved')

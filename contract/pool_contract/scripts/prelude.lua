@@ -192,6 +192,29 @@ local function lose(job, owner, max_losses, excused)
   return {job_id = job, queue = owner.queue, replica = owner.replica, losses = losses, exhausted = exhausted}
 end
 
+-- --- replicas -----------------------------------------------------------------------------------------------------
+
+local SILENT_SECONDS = 3600
+local MARK_KEPT_SECONDS = 30 * 86400
+local INCARNATION_KEPT_SECONDS = 86400
+local PRUNED_AT_MOST = 200
+
+-- Forget replicas of a pool that were last heard of before `before` and hold nothing. Their drain marks outlive them by
+-- far: if one should live after all, it must not take a job that its leader knows it cannot take.
+local function forget_replicas(pool, before)
+  local replicas = key('pp', 'replicas', pool)
+  if not fits(replicas, 'zset') then
+    return
+  end
+  for _, replica in ipairs(redis.call('ZRANGEBYSCORE', replicas, '-inf', decimal(before), 'LIMIT', 0, PRUNED_AT_MOST)) do
+    if redis.call('EXISTS', key('pp', 'claims', replica)) == 0 then
+      redis.call('DEL', key('pp', 'replica', replica), key('pp', 'incarnation', replica), key('pp', 'reserved', replica))
+      redis.call('EXPIRE', key('pp', 'drain', replica), MARK_KEPT_SECONDS)
+      redis.call('ZREM', replicas, replica)
+    end
+  end
+end
+
 -- --- leaders ----------------------------------------------------------------------------------------------------
 
 -- Refuse a leader when a newer one has acted for this pool. Epochs are decimal strings: no rounding.

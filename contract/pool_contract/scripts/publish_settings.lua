@@ -6,7 +6,6 @@
 -- Arguments: prefix, pool, epoch (decimal string), settings (JSON text) or null. Reply: true, or the error STALEEPOCH.
 
 local EPOCH_KEPT_SECONDS = 7 * 86400
-local MARK_KEPT_SECONDS = 86400
 
 local refused = fence(A.pool, A.epoch)
 if refused then
@@ -16,14 +15,7 @@ if type(A.settings) == 'string' then
   redis.call('HSET', key('pp', 'pools'), A.pool, A.settings)
   return 'true'
 end
-local replicas = key('pp', 'replicas', A.pool)
 redis.call('HDEL', key('pp', 'pools'), A.pool)
-for _, replica in ipairs(redis.call('ZRANGE', replicas, 0, -1)) do
-  if redis.call('EXISTS', key('pp', 'claims', replica)) == 0 then
-    redis.call('DEL', key('pp', 'replica', replica), key('pp', 'incarnation', replica), key('pp', 'reserved', replica))
-    redis.call('EXPIRE', key('pp', 'drain', replica), MARK_KEPT_SECONDS)
-    redis.call('ZREM', replicas, replica)
-  end
-end
+forget_replicas(A.pool, NOW)
 redis.call('EXPIRE', key('pp', 'epoch', A.pool), EPOCH_KEPT_SECONDS)
 return 'true'

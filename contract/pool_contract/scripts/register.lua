@@ -9,6 +9,7 @@
 
 local incarnation_key, claims_key = key('pp', 'incarnation', A.replica), key('pp', 'claims', A.replica)
 local back = {}
+forget_replicas(A.pool, NOW - SILENT_SECONDS) -- of a worker that runs alone, nobody else does it
 redis.call('ZADD', key('pp', 'replicas', A.pool), 'NX', decimal(NOW), A.replica)
 if redis.call('GET', incarnation_key) ~= A.incarnation then
   local held = {}
@@ -25,7 +26,7 @@ if redis.call('GET', incarnation_key) ~= A.incarnation then
   for _, one in ipairs(held) do
     back[#back + 1] = lose(one[1], one[2], A.max_losses, false)
   end
-  redis.call('SET', incarnation_key, A.incarnation)
+  redis.call('SET', incarnation_key, A.incarnation, 'EX', INCARNATION_KEPT_SECONDS)
   redis.call('DEL', key('pp', 'reserved', A.replica))
 end
 return cjson.encode(back)

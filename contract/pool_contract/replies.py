@@ -1,0 +1,204 @@
+"""What the scripts of the contract answer, and how it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+
+from pool_contract.messages import ReplicaReport
+
+
+class Refusal(StrEnum):
+    """Why a claim gave nothing."""
+
+    EMPTY = "Empty"  # no job in any queue
+    DRAINED = "Drained"  # the replica carries a drain mark
+    RESERVED = "Reserved"  # the replica waits to be empty for a job that must run alone
+    STALE = "Stale"  # another process has registered as this replica
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that now belongs to this replica: its RQ keys say `started`, its lease runs."""
+
+    job_id: str
+    queue: str
+    execution_id: str
+    alone: bool  # re-run after a loss: nothing else runs in this replica
+    exhausted: bool  # lost more often than max_losses allows: end it through RQ's failure path, do not run it
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReply:
+    claimed: Claimed | None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """A claim that ended by expiry (or by a new incarnation) and was given back."""
+
+    job_id: str
+    queue: str
+    replica: str
+    losses: int
+    exhausted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """One queue at one instant, by Redis' clock."""
+
+    waiting: int
+    intermediate: int  # ids in foreign workers' hands, not yet started
+    running: int  # live leases
+    expired: int  # leases past their end: demand, not capacity
+    foreign_running: int  # wip entries that are not ours
+    scheduled: int
+    due: int  # scheduled and due now, or ready with dependencies met
+    next_due_at: float | None  # unix seconds
+    oldest_enqueued_at: float | None  # unix seconds
+    failed: int
+    deferred: int
+    hinted_seconds: float  # sum of size hints of the first waiting jobs
+    problem: str = ""  # e.g. "rq:queue:x holds a string, not a list"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """One replica as Redis knows it."""
+
+    replica: str
+    claims: int
+    drained: bool
+    report: ReplicaReport | None
+    age_seconds: float | None  # since the last report, by Redis' clock
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    replicas: Mapping[str, ReplicaState]
+    published: bool = True  # the pool's settings are in keys.pools; if they vanished, Redis lost data
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """Everything `read` saw in one call."""
+
+    at: float  # Redis TIME, unix seconds
+    uptime_seconds: float
+    replication_role: str  # "master" | "slave"
+    queues: Mapping[str, QueueState]
+    pools: Mapping[str, PoolState]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep mended."""
+
+    intermediate: tuple[str, ...] = ()
+    rate_limit_slots: int = 0
+    workers: int = 0
+    groups: int = 0
+    dependents: int = 0
+
+
+_EMPTY_QUEUE = QueueState(
+    waiting=0,
+    intermediate=0,
+    running=0,
+    expired=0,
+    foreign_running=0,
+    scheduled=0,
+    due=0,
+    next_due_at=None,
+    oldest_enqueued_at=None,
+    failed=0,
+    deferred=0,
+    hinted_seconds=0.0,
+)
+
+
+# --- from JSON ----------------------------------------------------------------------------------------------
+
+
+def nothing(_reply: Any) -> None:
+    return None
+
+
+def claim_reply(reply: Any) -> ClaimReply:
+    if "claimed" in reply:
+        return ClaimReply(claimed=Claimed(**reply["claimed"]))
+    return ClaimReply(claimed=None, refusal=Refusal(reply["refusal"]))
+
+
+def reclaimed(reply: Any) -> tuple[Reclaimed, ...]:
+    return tuple(Reclaimed(**one) for one in reply)
+
+
+def swept(reply: Any) -> Swept:
+    return Swept(**(reply | {"intermediate": tuple(reply["intermediate"])}))
+
+
+def endpoint_state(reply: Any, queues: Sequence[str], pools: Sequence[str]) -> EndpointState:
+    at = float(reply["at"])
+    return EndpointState(
+        at=at,
+        uptime_seconds=float(reply["uptime"]),
+        replication_role=reply["role"],
+        queues={name: _queue_state(row) for name, row in zip(queues, reply["queues"], strict=True)},
+        pools={uid: _pool_state(one, at) for uid, one in zip(pools, reply["pools"], strict=True)},
+    )
+
+
+def _queue_state(row: Sequence[Any]) -> QueueState:
+    """From a row of read.lua: [0] for a queue without any key, [-1, problem] for one that cannot be read."""
+    if len(row) <= 2:
+        return _EMPTY_QUEUE if row[0] == 0 else replace(_EMPTY_QUEUE, problem=row[1])
+    waiting, intermediate, running, expired, foreign, scheduled, due, next_due, head, tail, failed, deferred, hinted = (
+        row
+    )
+    enqueued = [at for at in (_unix(head), _unix(tail)) if at is not None]
+    return QueueState(
+        waiting=waiting,
+        intermediate=intermediate,
+        running=running,
+        expired=expired,
+        foreign_running=foreign,
+        scheduled=scheduled,
+        due=due,
+        next_due_at=float(next_due) if next_due else None,
+        oldest_enqueued_at=min(enqueued, default=None),
+        failed=failed,
+        deferred=deferred,
+        hinted_seconds=float(hinted),
+    )
+
+
+def _unix(text: str) -> float | None:
+    """RQ's date format; None for what is no date."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+def _pool_state(pool: Any, at: float) -> PoolState:
+    replicas = {row[0]: _replica_state(row, at) for row in pool["replicas"]}
+    return PoolState(replicas=replicas, published=pool["published"])
+
+
+def _replica_state(row: Sequence[Any], at: float) -> ReplicaState:
+    replica, claims, drained, text, reported = row
+    try:
+        report = ReplicaReport.model_validate_json(text) if text else None
+    except ValidationError:
+        report = None
+    age = None if report is None else max(0.0, at - float(reported))
+    return ReplicaState(replica=replica, claims=claims, drained=drained, report=report, age_seconds=age)
