@@ -123,5 +123,5 @@ class Decision:
     drain: tuple[str, ...] = ()  # replica ids to mark (already marked ones included)
     undrain: tuple[str, ...] = ()
     wake_at: float | None = None  # decide again then, even if nothing happens
-    acts: bool = True  # False: DryRun or Paused; nothing may be changed
+    acts: bool = True  # False: DryRun or Paused; nothing is changed but marks of ours taken away
     inputs: Mapping[str, float | int | str] = field(default_factory=dict)  # for explain: what went in, with ages

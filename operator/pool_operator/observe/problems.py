@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import Final
 
 from pool_operator.backends.base import Problem
 from pool_operator.names import ConditionReason
 from redis import exceptions
+
+_FORBIDDEN: Final = ("NOPERM", "The user executing the script can't", "ACL failure in script")
 
 
 class EndpointError(Exception):
@@ -46,10 +49,12 @@ def _known(error: BaseException, where: str) -> Problem | None:
             ConditionReason.AUTHENTICATION_FAILED,
             f"Redis at {where} refuses the login: check username and password in the Secret of spec.redis.credentialsSecretRef",
         )
-    if isinstance(error, exceptions.NoPermissionError) or text.startswith("NOPERM"):
+    if isinstance(error, exceptions.NoPermissionError) or any(sign in text for sign in _FORBIDDEN):
+        # a script's hash and line say nothing to anybody
         return _problem(
             ConditionReason.AUTHENTICATION_FAILED,
-            f"Redis at {where} accepts the login but forbids a command: give the user its keys and scripts ({text})",
+            f"Redis at {where} accepts the login but forbids a command: give the user its keys and scripts "
+            f"({text.partition(' script: ')[0]})",
         )
     if isinstance(error, exceptions.ReadOnlyError) or "READONLY" in text:
         return read_only(where)

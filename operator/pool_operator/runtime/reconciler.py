@@ -90,6 +90,7 @@ class Reconciler:
         if acts and rising:
             applied = await self._backend.apply(scene.pool, _target(scene, decision, frozenset()))
         await self._tell_deadlines(entry, scene)
+        await self._unmark(entry, scene, decision)
         drained = await self._mark(entry, scene, decision) if acts else frozenset()
 
         # 4 apply: up at once (above), down only by replicas proved empty under their mark
@@ -141,20 +142,21 @@ class Reconciler:
         if deadlines and await self._order(entry, scene, "Terminating", deadlines) is not None:
             entry.deadlines_told = dict(scene.view.deadlines)
 
-    async def _mark(self, entry: Entry, scene: Scene, decision: Decision) -> frozenset[str]:
-        """Un-mark first: demand is back. Then mark; returns those that are marked and hold nothing."""
-        if entry.endpoint is None or scene.asked_monotonic is None:
-            return frozenset()
-        if decision.undrain:
-            call = scripts.undrain(
-                _prefix(entry),
-                pool=scene.pool.uid,
-                epoch=self._epoch(scene.pool.uid),
-                replicas=decision.undrain,
-            )
-            await self._write(entry, call)
+    async def _unmark(self, entry: Entry, scene: Scene, decision: Decision) -> None:
+        """Demand is back; or the pool stopped acting, and a mark of ours would keep a replica idle for ever."""
+        if not decision.undrain or entry.endpoint is None or scene.asked_monotonic is None:
+            return
+        call = scripts.undrain(
+            _prefix(entry), pool=scene.pool.uid, epoch=self._epoch(scene.pool.uid), replicas=decision.undrain
+        )
+        if await self._write(entry, call):
             entry.marks.changed(dict.fromkeys(decision.undrain, False), self._clock.monotonic())
             entry.endpoint.poke()
+
+    async def _mark(self, entry: Entry, scene: Scene, decision: Decision) -> frozenset[str]:
+        """Mark the chosen; returns those that are marked and hold nothing."""
+        if entry.endpoint is None or scene.asked_monotonic is None:
+            return frozenset()
         chosen = {
             one.id: None for one in scene.observed.replicas if one.id in decision.drain and one.claims is not None
         }
@@ -193,8 +195,9 @@ class Reconciler:
         try:
             take(await entry.endpoint.call(call))
         except EndpointError as error:
+            if error.problem != entry.write_problem:  # tried again each second: told once
+                log.warning("pool=%s Redis did not take '%s': %s", entry.pool.key, call.script, error)
             entry.write_problem = error.problem
-            log.warning("pool=%s Redis did not take '%s': %s", entry.pool.key, call.script, error)
             return False
         entry.write_problem = None
         return True

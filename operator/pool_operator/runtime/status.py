@@ -155,8 +155,10 @@ def _active(facts: Facts) -> Verdict:
     if facts.pool_problem is not None:
         return _false(facts.pool_problem)
     if not decision.acts or facts.mode is not Mode.ACTIVE:
-        reason = {Mode.PAUSED: Reason.PAUSED, Mode.DRY_RUN: Reason.DRY_RUN}.get(facts.mode, decision.reason)
-        return ("False", str(reason), decision.message)
+        reason = {Mode.PAUSED: Reason.PAUSED, Mode.DRY_RUN: Reason.DRY_RUN}.get(facts.mode)
+        # the decision's sentence has counts that change all the time; a condition holds still
+        message = decision.message if reason is None else f"spec.mode is {facts.mode}"
+        return ("False", str(reason or decision.reason), message)
     if decision.reason in HOLDING or isinstance(facts.observed.reading, Unknown):
         return ("False", str(decision.reason), decision.message)
     return _true("replicas follow the work")
