@@ -1,0 +1,39 @@
+"""Which files a user means, and how long they are where their header says so at once."""
+
+from __future__ import annotations
+
+import glob
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def media_files(patterns: Sequence[str]) -> list[Path]:
+    """Files, folders' files and patterns' files, each once, in order.
+
+    Raises:
+        ValueError: one names nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        if path.is_dir():
+            files = sorted(one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+        elif path.is_file():
+            files = [path]
+        else:
+            files = [Path(one) for one in sorted(glob.glob(str(path), recursive=True)) if Path(one).is_file()]  # noqa: PTH207 - a pattern may be absolute
+        if not files:
+            raise ValueError(f"'{pattern}': there is no such file, and no file matches it")
+        found.update(dict.fromkeys(one.absolute() for one in files))
+    return list(found)
+
+
+def media_seconds(path: Path) -> float | None:
+    """Seconds of a WAV file, from its header; None where that is not known cheaply (the worker measures it anyway)."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            rate = file.getframerate()
+            return file.getnframes() / rate if rate else None
+    except (OSError, EOFError, wave.Error):
+        return None

@@ -1,0 +1,197 @@
+"""`processingpool run POOL.yaml`: the same reconciler as in a cluster, over processes of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from pool_client.files import media_files
+from pool_contract import keys
+from pool_operator.api.load import load_pool
+from pool_operator.app.local import LocalError, LocalOptions, LocalPool, local_pool
+from pool_operator.app.local_report import build_report, gather
+from pool_operator.backends.base import PoolKey
+from pool_operator.backends.local.server import ServerError
+from pool_operator.backends.local.state import PoolBusyError
+from pool_operator.backends.local.template import TemplateError
+from pool_operator.cli.run_screen import Screen, lifetimes, price_per_hour, settings_of
+
+WRONG_INPUT = (LocalError, ServerError, PoolBusyError, TemplateError, ValueError)
+
+
+class _StartedError(Exception):
+    """Trouble after the start: exit status 1 instead of 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunArguments:
+    pool: Path
+    submit: tuple[str, ...] = ()
+    queue: str | None = None
+    output: Path | None = None
+    report: Path | None = None
+    until_done: bool = False
+    plain: bool = False
+    grace_seconds: float = 10.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 0: done, or stopped by Ctrl-C; 1: jobs failed (with --until-done), or it could not go on; 2: wrong input."""
+    try:
+        return asyncio.run(run(read_arguments(arguments[1:])))
+    except _StartedError as error:
+        print(f"processingpool run: {error}", file=sys.stderr)
+        return 1
+    except WRONG_INPUT as error:
+        print(f"processingpool run: {error}", file=sys.stderr)
+        return 2
+
+
+def read_arguments(arguments: Sequence[str]) -> RunArguments:
+    """
+    Raises:
+        ValueError: one sentence.
+    """
+    found = vars(_parser().parse_args(list(arguments)))
+    if found["grace_seconds"] < 1:
+        raise ValueError(f"--grace-seconds {found['grace_seconds']:g}: must be at least 1")
+    return RunArguments(**{**found, "submit": tuple(found["submit"])})
+
+
+async def run(arguments: RunArguments) -> int:
+    """One run, from the file to the report."""
+    metadata, spec = load_pool(arguments.pool)
+    key = PoolKey(namespace=metadata.namespace, name=metadata.name)
+    files = media_files(arguments.submit)
+    if arguments.report is not None and not arguments.report.absolute().parent.is_dir():
+        raise ValueError(f"--report {arguments.report}: there is no folder {arguments.report.absolute().parent}")
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    on_signals(stop, hurry)
+    options = LocalOptions(
+        output=arguments.output, run_log=arguments.report is not None, grace_seconds=arguments.grace_seconds
+    )
+    async with local_pool(key, spec, options) as it:
+        screen = Screen(it, plain=arguments.plain or not sys.stdout.isatty())
+        screen.introduce()
+        log_from = int(await it.redis.llen(keys.run_log(it.prefix)))
+        jobs = submit(it, files, arguments.queue, screen.say) if files else None
+        failed_before = await _failed(it)
+        try:
+            await screen.during(it.run(stop, until_done=arguments.until_done))
+        except LocalError as error:
+            raise _StartedError(str(error)) from error
+        finally:
+            screen.ending = True
+            back = await screen.during(it.end(hurry))
+            screen.close()
+        if back:
+            screen.say(f"{back} running jobs went back to their queue: the next run continues with them")
+        if arguments.report is not None:
+            await write_report(it, arguments.report, log_from=log_from, jobs=jobs, unlogged=True)
+        failed = await _failed(it) - failed_before
+    screen.say(screen.farewell)
+    return 1 if arguments.until_done and failed > 0 else 0
+
+
+def submit(it: LocalPool, files: Sequence[Path], queue: str | None, say: Callable[[str], None]) -> list[str]:
+    """Put the files on the pool's queue; those that an earlier run has submitted are not submitted again."""
+    os.environ["RQ_KEY_PREFIX"] = it.prefix  # rq reads it when it is imported
+    from pool_client.client import Client
+    from redis import Redis
+
+    assert it.pool.spec is not None
+    names = [one.name for one in it.pool.spec.queues]
+    if queue is not None and queue not in names:
+        raise ValueError(f"--queue '{queue}': the pool serves {', '.join(names)}")
+    with Redis.from_url(it.endpoint.url) as redis:
+        client = Client(redis, prefix=it.prefix)
+        submitted = client.submit_files(files, queue=queue or names[0], settings=settings_of(it))
+    known = len(files) - sum(one.new for one in submitted)
+    say(
+        f"{len(files)} files submitted to queue '{queue or names[0]}'"
+        + (f", {known} of them in an earlier run" if known else "")
+    )
+    return [one.id for one in submitted]
+
+
+async def write_report(
+    it: LocalPool, path: Path, *, log_from: int = 0, jobs: Sequence[str] | None, unlogged: bool = False
+) -> dict[str, Any]:
+    """Judge the run by the jobs' run log and by Redis; write JSON."""
+    spec = it.pool.spec
+    assert spec is not None
+    queues = [one.name for one in spec.queues]
+    evidence = await gather(it.redis, it.prefix, queues, jobs=jobs, log_from=log_from)
+    report = build_report(
+        evidence,
+        replicas=lifetimes(it),
+        changes=it.record.changes,
+        price_per_hour=price_per_hour(it),
+        now=time.time(),
+        unlogged=unlogged,
+    )
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(json.dumps({"pool": str(it.pool.key), **report}, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(path)
+    return report
+
+
+async def _failed(it: LocalPool) -> int:
+    assert it.pool.spec is not None
+    with suppress(RedisError, OSError):
+        counts = [await it.redis.zcard(keys.failed(it.prefix, one.name)) for one in it.pool.spec.queues]
+        return sum(int(count) for count in counts)
+    return 0
+
+
+def on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """The first Ctrl-C asks for the end, the second one hurries it."""
+
+    def asked() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise ValueError(f"{message}; --help lists the options")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="processingpool run",
+        description="Run a pool on this machine: workers are processes, and an embedded Valkey holds the queues where the "
+        "pool names no Redis. Stop with Ctrl-C; nothing is lost, the next run continues.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("pool", type=Path, metavar="POOL.yaml")
+    parser.add_argument(
+        "--submit", action="append", default=[], metavar="GLOB", help="submit these media files first; may be repeated"
+    )
+    parser.add_argument("--queue", metavar="NAME", help="queue for --submit (default: the pool's first)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for results (default: ./output)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write what happened as JSON")
+    parser.add_argument("--until-done", action="store_true", help="end when nothing is left to do")
+    parser.add_argument("--plain", action="store_true", help="plain lines also on a terminal")
+    parser.add_argument(
+        "--grace-seconds",
+        type=float,
+        default=10.0,
+        metavar="N",
+        help="what running jobs get after Ctrl-C before they go back to their queue (default: 10)",
+    )
+    return parser
