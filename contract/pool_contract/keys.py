@@ -53,9 +53,28 @@ def canceled(prefix: str, name: str) -> str:
     return f"{prefix}:canceled:{name}"
 
 
+def first_seen(prefix: str, name: str, job_id: str) -> str:
+    """When housekeeping (RQ's or ours) first saw an id in `intermediate`: unix seconds, expires after a day."""
+    return f"{intermediate(prefix, name)}:first_seen:{job_id}"
+
+
 def job(prefix: str, job_id: str) -> str:
-    """The job hash."""
+    """The job hash.
+
+    While a job that was lost waits to run again, its hash has fields of ours too: pp_losses, pp_strikes (losses while
+    alone), pp_exhausted and pp_reserved_by. A claim moves them to the owner key; release and reclaim bring them back.
+    """
     return f"{prefix}:job:{job_id}"
+
+
+def dependents(prefix: str, job_id: str) -> str:
+    """Set of ids of jobs that wait for this one."""
+    return f"{prefix}:job:{job_id}:dependents"
+
+
+def dependencies(prefix: str, job_id: str) -> str:
+    """Set of ids of jobs that this one waits for; the two colons are RQ's."""
+    return f"{prefix}:job::{job_id}:dependencies"
 
 
 def executions(prefix: str, job_id: str) -> str:
@@ -87,11 +106,45 @@ def worker_executions(prefix: str, name: str) -> str:
     return f"{prefix}:worker:{name}:executions"
 
 
+def rate_limits(prefix: str) -> str:
+    """Set of the keys of rate limits."""
+    return f"{prefix}:rl-keys"
+
+
+def rate_limit(prefix: str, limit_key: str) -> str:
+    """Hash with the limit's concurrency."""
+    return f"{prefix}:rl:{limit_key}"
+
+
+def rate_limit_allowed(prefix: str, limit_key: str) -> str:
+    """Zset of jobs that hold a slot: queued or running."""
+    return f"{prefix}:rl:{limit_key}:allowed"
+
+
+def rate_limit_waiting(prefix: str, limit_key: str) -> str:
+    """Zset of jobs that wait for a slot; they are in no queue."""
+    return f"{prefix}:rl:{limit_key}:rate_limited"
+
+
+def groups(prefix: str) -> str:
+    return f"{prefix}:groups"
+
+
+def group(prefix: str, name: str) -> str:
+    """Set of job ids."""
+    return f"{prefix}:group:{name}"
+
+
+def groups_lock(prefix: str) -> str:
+    """Set by whoever cleans the groups, for RQ's maintenance interval."""
+    return f"{prefix}:clean_groups"
+
+
 # --- ours ---------------------------------------------------------------------------------------------------
 
 
 def owner(prefix: str, job_id: str) -> str:
-    """The claim on a job: hash {execution, replica, pool, queue, worker, claimed_at, alone}.
+    """The claim on a job: hash {execution, replica, pool, queue, worker, claimed_at, alone, losses, strikes, exhausted}.
 
     Set by claim; deleted only by finish, release or reclaim; no TTL; untouched by renewals, so that a finishing
     worker can WATCH it. It is the fence of everything that ends a run.
@@ -115,22 +168,25 @@ def drain(prefix: str, replica: str) -> str:
 
 
 def reserved(prefix: str, replica: str) -> str:
-    """Id of the job that the replica has set itself aside for (exclusive re-run after a loss)."""
+    """Id of the job that the replica has set itself aside for (exclusive re-run after a loss); lives as long as a lease."""
     return f"{prefix}:pp:reserved:{replica}"
 
 
 def report(prefix: str, replica: str) -> str:
-    """ReplicaReport as JSON, with a TTL of three heartbeats."""
+    """ReplicaReport as JSON, with a TTL of three heartbeats; written by the script `report`."""
     return f"{prefix}:pp:replica:{replica}"
 
 
 def incarnation(prefix: str, replica: str) -> str:
-    """Id of the process that last registered as this replica (a restarted container is a new incarnation)."""
+    """Id of the process that last registered as this replica (a restarted container is a new incarnation).
+
+    Expires a day after its last claim: who comes back after that is taken as he is.
+    """
     return f"{prefix}:pp:incarnation:{replica}"
 
 
 def replicas(prefix: str, pool: str) -> str:
-    """Zset per pool (its UID): replica id -> time of its last report."""
+    """Zset per pool (its UID): replica id -> time of its last report by Redis' clock, or when it was first heard of."""
     return f"{prefix}:pp:replicas:{pool}"
 
 

@@ -138,6 +138,7 @@ end
 local reserved = redis.call('GET', reserved_key)
 if reserved then
   local mine = fits(key('job', reserved), 'hash') and loss_of(reserved).reserved_by == A.replica
+    and redis.call('HGET', key('job', reserved), 'status') == 'queued'
   if mine and held > 0 then
     redis.call('EXPIRE', reserved_key, lease_ttl)
     return refuse('Reserved')
@@ -158,7 +159,7 @@ for _, queue in ipairs(A.queues) do
   local queue_key = key('queue', queue)
   local place = 0
   local job = usable(queue) and redis.call('LINDEX', queue_key, place)
-  while job and place < LOOK_PAST and dropped < DROP_AT_MOST do
+  while job and place <= LOOK_PAST and dropped < DROP_AT_MOST do
     local verdict = judge(job, queue)
     if verdict == 'drop' then
       redis.call('LREM', queue_key, 1, job)
