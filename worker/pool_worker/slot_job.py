@@ -1,0 +1,92 @@
+"""RQ's Job as a slot sees it: read leniently, its payload kept byte by byte, its status written only inside fences."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from redis.client import Pipeline
+from rq.job import Job, JobStatus
+
+from pool_worker.admission import AllowList, RefusedError, defined_there, not_allowed, unpack
+
+log = logging.getLogger(__name__)
+NEEDED: Final = (b"created_at", b"enqueued_at", b"origin", b"description", b"timeout", b"failure_ttl", b"result_ttl")
+
+
+class SlotJob(Job):
+    """See the module."""
+
+    _stored: bytes | None = None  # the payload as it stands in Redis
+    allowed: AllowList = AllowList(("*",))
+
+    def take(self, raw: Mapping[bytes, bytes]) -> None:
+        """Fill in from the job hash, whatever is in there: what cannot be read is left out and said in the log."""
+        payload = {b"data": raw.get(b"data", b"")}
+        try:
+            payload[b"data"] = unpack(payload[b"data"])
+        except RefusedError:
+            payload[b"data"] = b""
+        try:
+            self.restore({**raw, **payload})
+        except Exception as error:  # noqa: BLE001 - junk in Redis may break RQ's reader in any way
+            log.warning("job=%s has fields that RQ cannot read (%r); they are left as they are", self.id, error)
+            readable = {field: raw[field] for field in NEEDED if field in raw and _readable(field, raw[field])}
+            self.restore({**readable, **payload})
+        self._stored = raw.get(b"data")
+
+    def to_dict(self, include_meta: bool = True, include_result: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
+        """RQ packs the payload anew at every save; nobody changed it, so the stored bytes stay."""
+        if self._stored is None:
+            return super().to_dict(include_meta, include_result)
+        self._data, payload = b"", self._data
+        try:
+            return {**super().to_dict(include_meta, include_result), "data": self._stored}
+        finally:
+            self._data = payload
+
+    def set_status(self, status: JobStatus, pipeline: Pipeline | None = None) -> None:
+        """RQ's retry marks a job as scheduled outside of its transaction; the save inside it writes the status anyway."""
+        if pipeline is None:
+            self._status = status
+        else:
+            super().set_status(status, pipeline)
+
+    @property
+    def func(self) -> Any:
+        function, name = super().func, self.func_name
+        return function if self.instance is not None else self._own(function, name, "the job's function")
+
+    @property
+    def success_callback(self) -> Any:
+        return self._own(super().success_callback, self._success_callback_name, "the job's success callback")
+
+    @property
+    def failure_callback(self) -> Any:
+        return self._own(super().failure_callback, self._failure_callback_name, "the job's failure callback")
+
+    @property
+    def stopped_callback(self) -> Any:
+        return self._own(super().stopped_callback, self._stopped_callback_name, "the job's stopped callback")
+
+    def _own(self, function: Any, name: str | None, what: str) -> Any:
+        """Once more after the import: `module:*` means what the module defines, not what it imports."""
+        if function is None or name is None:
+            return function
+        module = self.allowed.by_wildcard(name)
+        if module is not None and not defined_there(function, module):
+            raise RefusedError(not_allowed(name, what))
+        return function
+
+
+def _readable(field: bytes, value: bytes) -> bool:
+    probe = Job(id="probe", connection=_NO_CONNECTION)
+    try:
+        probe.restore({b"data": b"", field: value})
+    except Exception:  # noqa: BLE001 - see take
+        return False
+    return True
+
+
+_NO_CONNECTION: Any = object()  # Job wants one, and reading a hash needs none
