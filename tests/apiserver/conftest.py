@@ -7,8 +7,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+from tests.apiserver.fleet import fleet
+from tests.apiserver.operator_process import installation
 from tests.control_plane.binaries import MissingBinariesError, require
 from tests.control_plane.plane import ControlPlane
+from tests.servers import redis_server
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = ROOT / "crds" / "processingpools.yaml"
@@ -46,6 +49,35 @@ def namespace(control_plane):
     control_plane.post("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def _redis():
+    with redis_server("valkey", "--notify-keyspace-events", "Kl") as server, server.client() as client:
+        yield server, client
+
+
+@pytest.fixture
+def queue(_redis):
+    """A client of an empty Redis with keyspace events; its `.port` is the port."""
+    server, client = _redis
+    client.flushall()
+    client.port = server.port
+    return client
+
+
+@pytest.fixture
+def it(namespace, kubectl, tmp_path):
+    """The operator's rights in the test's namespace; the test starts operators and acts as a user."""
+    with installation(namespace, kubectl, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def workers(control_plane, namespace, queue):
+    """A worker for each ready pod of the test's namespace; change its `span`, the jobs' seconds, at any time."""
+    with fleet(control_plane, namespace, f"redis://127.0.0.1:{queue.port}") as made:
+        yield made
 
 
 def pytest_terminal_summary(terminalreporter):

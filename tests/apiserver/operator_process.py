@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,14 +21,15 @@ from tests.control_plane.process import end_with_parent
 
 COMMAND = [str(Path(sys.executable).with_name("processingpool")), "operator"]
 QUICK_LEASE = ("--lease-duration-seconds", "3", "--renew-deadline-seconds", "2", "--retry-period-seconds", "0.5")
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
 POOL = "speech"
 KIND = "processingpool"
 
 
 def stop(process, seconds=20):
-    """SIGTERM, then SIGKILL; returns the exit status."""
+    """SIGTERM (and SIGCONT, for one that was frozen), then SIGKILL; returns the exit status."""
     process.terminate()
+    process.send_signal(signal.SIGCONT)
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -113,6 +116,12 @@ class Installation:
     def leads(self, number=0):
         """Wait until this operator leads."""
         until(lambda: "leading as" in self.log(number), what=f"operator {number} leads")
+
+    def fetch(self, path, number=0):
+        """What this operator's health server answers."""
+        port = re.findall(r"health and metrics on port (\d+)", self.log(number))[-1]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+            return response.read().decode()
 
     # --- the user -------------------------------------------------------------------------------------------------
 

@@ -2,182 +2,164 @@
 
 from __future__ import annotations
 
-import json
+import os
+import signal
 import time
 
-import pytest
-import yaml
-from tests.apiserver.operator_process import installation, kill, redis_server, until
+from tests.apiserver.operator_process import POOL, enqueue, kill, pool_body, steadily, until
 
-POOL = "speech"
-QUEUE = "rq:queue:default"
+from pool_contract import keys
 
-
-@pytest.fixture(scope="module")
-def redis_client():
-    with redis_server() as client:
-        yield client
+QUEUE = keys.queue("rq", "default")
 
 
-@pytest.fixture
-def queue(redis_client):
-    redis_client.flushall()
-    return redis_client
+def replicas(it):
+    return it.get("deployment")["spec"]["replicas"]
 
 
-@pytest.fixture
-def it(namespace, kubectl, tmp_path):
-    with installation(namespace, kubectl, tmp_path) as made:
-        made.kubectl = kubectl
-        yield made
-
-
-def pool(queue, *, container=None, **more):
-    worker = {"name": "worker", "image": "worker:1", "resources": {"limits": {"memory": "4Gi"}}} | (container or {})
-    return {
-        "apiVersion": "processingpool.dev/v1alpha1",
-        "kind": "ProcessingPool",
-        "metadata": {"name": POOL},
-        "spec": {
-            "redis": {"host": "127.0.0.1", "port": queue.port},
-            "queues": [{"name": "default"}],
-            "minReplicas": 0,
-            "maxReplicas": 4,
-            "template": {"spec": {"containers": [worker]}},
-            **more,
-        },
-    }
-
-
-def apply(it, body, *, check=True):
-    return it.kubectl("apply", "--server-side", "-n", it.namespace, "-f", "-", stdin=yaml.safe_dump(body), check=check)
-
-
-def get(it, kind, name=POOL):
-    text = it.kubectl("get", kind, name, "-n", it.namespace, "-o", "json", "--ignore-not-found")
-    return json.loads(text) if text else None
-
-
-def items(it, kind):
-    return json.loads(it.kubectl("get", kind, "-n", it.namespace, "-o", "json"))["items"]
-
-
-def pods(it):
-    return [one for one in items(it, "pods") if "deletionTimestamp" not in one["metadata"]]
-
-
-def condition(it, kind):
-    found = ((get(it, "processingpool") or {}).get("status") or {}).get("conditions") or []
-    return next((one for one in found if one["type"] == kind), None)
-
-
-def wait_ready(it):
-    return it.kubectl("wait", "--for=condition=Ready", f"processingpool/{POOL}", "-n", it.namespace, "--timeout=60s")
-
-
-def test_from_zero_to_the_maximum_and_back_to_zero(it, queue):
+def test_from_zero_to_the_maximum_and_back_to_zero(it, queue, workers):
     it.start()
-    apply(it, pool(queue))
-    wait_ready(it)
-    assert get(it, "deployment")["spec"]["replicas"] == 0
-    queue.lpush(QUEUE, *(f"job-{number}" for number in range(9)))
-    until(lambda: len(pods(it)) == 4, what="four replicas")
-    queue.delete(QUEUE)
-    until(lambda: not pods(it), what="none left")
-    assert get(it, "deployment")["spec"]["replicas"] == 0
-    reasons = {event["reason"] for event in items(it, "events.events.k8s.io") if event["regarding"]["name"] == POOL}
-    assert reasons, "no event tells of the changes"
+    it.apply(pool_body(queue.port))
+    it.wait_ready()
+    assert replicas(it) == 0
+    jobs = enqueue(queue, 20)
+    until(lambda: len(it.pods()) == 4, what="four replicas")
+    until(lambda: not it.pods(), what="none left")
+    assert sorted(workers.done) == sorted(jobs)
+    assert workers.hits == []
+    assert replicas(it) == 0
+    written = [one for one in it.items("events.events.k8s.io") if one["regarding"]["name"] == POOL]
+    up = [one["note"] for one in written if one["reason"] == "WorkWaiting"]
+    assert up
+    assert up[0].startswith("0 -> 4 replicas: ")
 
 
 def test_an_idle_pool_never_gets_a_pod_and_at_rest_nothing_is_written(it, queue):
-    it.start()
-    apply(it, pool(queue))
-    wait_ready(it)
-    until(lambda: get(it, "deployment"), what="the Deployment")
+    it.start("--resync-seconds", "5")
+    it.apply(pool_body(queue.port))
+    it.wait_ready()
+    until(lambda: (it.get("deployment") or {}).get("status", {}).get("observedGeneration"), what="the Deployment")
 
     def versions():
-        return {kind: get(it, kind)["metadata"]["resourceVersion"] for kind in ("processingpool", "deployment")}
+        return {kind: it.get(kind)["metadata"]["resourceVersion"] for kind in ("processingpool", "deployment")}
 
-    time.sleep(3)  # the Deployment controller's last words
+    time.sleep(2)  # the Deployment controller's last words
     before = versions()
-    time.sleep(8)
+    time.sleep(6)  # a resync of ours, and a poll
     assert versions() == before
-    assert [one["reason"] for one in items(it, "events") if one["reason"] == "SuccessfulCreate"] == []
+    assert [one["reason"] for one in it.items("events") if one["reason"] == "SuccessfulCreate"] == []
 
 
 def test_a_killed_leader_is_followed_by_the_other(it, queue):
     first = it.start()
-    apply(it, pool(queue))
-    wait_ready(it)
+    it.apply(pool_body(queue.port))
+    it.wait_ready()
     it.start()
-    time.sleep(2)
+    until(lambda: "health and metrics" in it.log(1), what="the second waits")
     kill(first)
-    queue.lpush(QUEUE, "a", "b")
-    until(lambda: len(pods(it)) == 2, what="two replicas by the second")
+    enqueue(queue, 2)
+    until(lambda: len(it.pods()) == 2, what="two replicas by the second")
     assert "leading as" in it.log(1)
+
+
+def test_a_leader_that_was_frozen_past_its_lease_ends_and_writes_nothing(it, queue, workers):
+    first = it.start()
+    it.apply(pool_body(queue.port))
+    it.wait_ready()
+    it.start()
+    os.kill(first.pid, signal.SIGSTOP)
+    it.leads(1)
+    jobs = enqueue(queue, 9)
+    until(lambda: len(workers.done) == len(jobs), what="the second serves the pool")
+    until(lambda: replicas(it) == 0, what="none wanted")
+    before = it.get("deployment")["metadata"]["generation"]
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.wait(20) == 1
+    assert "critical" in it.log(0)
+    assert it.get("deployment")["metadata"]["generation"] == before
+
+
+def test_an_operator_that_is_killed_and_started_again_midway_comes_to_the_same_end(it, queue, workers):
+    workers.span = (0.2, 1.0)
+    first = it.start()
+    it.apply(pool_body(queue.port, maxReplicas=6))
+    it.wait_ready()
+    jobs = enqueue(queue, 60)
+    until(lambda: len(workers.done) > 5, what="work is on its way")
+    kill(first)
+    until(lambda: len(workers.done) > 15, what="workers go on without an operator")
+    second = it.start()
+    it.leads(1)
+    until(lambda: len(workers.done) > 25, what="work goes on with the second")
+    kill(second)
+    it.start()
+    until(lambda: not it.pods(), what="none left")
+    assert sorted(workers.done) == sorted(jobs)
+    assert workers.hits == []
+    assert replicas(it) == 0
 
 
 def test_deleting_a_pool_leaves_nothing_behind(it, queue):
     it.start()
-    apply(it, pool(queue, minReplicas=2))
-    until(lambda: len(pods(it)) == 2, what="the minimum")
-    it.kubectl("delete", "processingpool", POOL, "-n", it.namespace, "--timeout=30s")
-    until(lambda: get(it, "deployment") is None and not items(it, "pods"), what="all gone")
-    time.sleep(2)
-    assert get(it, "deployment") is None  # and not made again
+    it.apply(pool_body(queue.port, minReplicas=2))
+    until(lambda: len(it.pods()) == 2, what="the minimum")
+    it.kubectl("delete", "processingpool", POOL, "--timeout=30s")
+    until(lambda: it.get("deployment") is None and not it.items("pods"), what="all gone")
+    until(lambda: "is gone: no replica and no claim is left" in it.log(), what="the operator forgets it")
+    steadily(lambda: it.get("deployment") is None, what="not made again", seconds=1)
+    assert queue.hgetall(keys.pools("rq")) == {}
 
 
 def test_gpus_that_are_not_there_are_reported_and_nothing_runs_away(it, queue):
     it.start()
     gpu = {"resources": {"limits": {"memory": "4Gi", "nvidia.com/gpu": 99}}}
-    apply(it, pool(queue, container=gpu))
-    wait_ready(it)
-    queue.lpush(QUEUE, *(f"job-{number}" for number in range(50)))
-    until(lambda: (condition(it, "CapacityAvailable") or {}).get("status") == "False", what="reported")
-    assert "nvidia.com/gpu" in condition(it, "CapacityAvailable")["message"]
-    assert len(pods(it)) <= 4
+    it.apply(pool_body(queue.port, container=gpu))
+    it.wait_ready()
+    enqueue(queue, 50)
+    assert "nvidia.com/gpu" in it.told("CapacityAvailable", "Unschedulable")
+    seen = set()
+
+    def bounded():
+        seen.update(one["metadata"]["uid"] for one in it.pods())
+        return len(seen) <= 4
+
+    steadily(bounded, what="at most the maximum, and none made anew", seconds=4)
+    queue.delete(QUEUE)
+    until(lambda: not it.pods(), what="none is kept when there is no work")
 
 
-def test_a_missing_secret_is_named_and_the_pool_gets_well_when_it_comes(it, queue):
+def test_paused_holds_and_a_dry_run_only_tells(it, queue):
     it.start()
-    body = pool(queue)
-    body["spec"]["redis"]["credentialsSecretRef"] = {"name": "absent"}
-    apply(it, body)
-    until(lambda: (condition(it, "Ready") or {}).get("reason") == "SecretNotFound", what="told")
-    assert "'absent'" in condition(it, "Ready")["message"]
-    it.kubectl("create", "secret", "generic", "absent", "-n", it.namespace, "--from-literal=unused=x")
-    wait_ready(it)
+    it.apply(pool_body(queue.port, minReplicas=1, mode="Paused"))
+    it.told("ScalingActive", "Paused")
+    it.patch({"mode": "DryRun"})
+    it.told("ScalingActive", "DryRun")
+    until(lambda: it.status().get("desiredReplicas") == 1, what="the wish is told")
+    steadily(lambda: not it.pods(), what="nothing was started", seconds=1)
+    it.patch({"mode": "Active"})
+    until(lambda: len(it.pods()) == 1, what="the minimum")
 
 
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"minReplicas": 5, "maxReplicas": 4}, "minReplicas"),
-        ({"maxReplicas": -1}, "maxReplicas"),
-        ({"queues": []}, "queues"),
-        ({"mode": "Sometimes"}, "mode"),
-        ({"noSuchField": 1}, "noSuchField"),
-    ],
-)
-def test_a_wrong_spec_is_refused_by_the_api_server(it, queue, change, named, capfd):
-    text = yaml.safe_dump(pool(queue, **change))
-    with pytest.raises(AssertionError, match=named):
-        it.kubectl("create", "-n", it.namespace, "-f", "-", stdin=text)
-
-
-def test_kubectl_reads_well(it, queue):
+def test_kubectl_and_the_metrics_read_well(it, queue):
     it.start()
-    apply(it, pool(queue, minReplicas=1))
-    wait_ready(it)
-    until(lambda: (get(it, "processingpool").get("status") or {}).get("readyReplicas") == 1, what="one ready")
-    listed = it.kubectl("get", "pools", "-n", it.namespace)
-    described = it.kubectl("describe", "pool", POOL, "-n", it.namespace)
+    it.apply(pool_body(queue.port, minReplicas=1))
+    it.wait_ready()
+    until(lambda: it.status().get("readyReplicas") == 1, what="one ready")
+    enqueue(queue, 2)
+    until(lambda: it.status().get("desiredReplicas") == 2, what="told")
+    listed = it.kubectl("get", "pools")
+    wide = it.kubectl("get", "pools", "-o", "wide")
+    described = it.kubectl("describe", "pool", POOL)
     explained = it.kubectl("explain", "processingpool.spec.queues")
-    print(listed, described, explained, sep="\n")
+    print(listed, wide, described, explained, sep="\n")
     header, row = listed.splitlines()
-    assert {"NAME", "READY", "AGE"} <= set(header.split())
+    assert header.split() == ["NAME", "DESIRED", "READY", "WAITING", "RUNNING", "REASON", "AGE"]
     assert row.split()[0] == POOL
     assert len(row) <= 100
-    for word in ("Conditions", "Decision", "Reason", "Events"):
+    for word in ("Conditions", "Decision", "Reason", "Events", "1 -> 2 replicas"):
         assert word in described
     assert "priority" in explained
+    ours = f'pool="{POOL}",pool_namespace="{it.namespace}"'
+    assert f"processingpool_status_desired_replicas{{{ours}}} 2.0" in it.fetch("/metrics")
+    assert it.fetch("/readyz") == "ok\n"
+    assert it.fetch("/livez") == "ok\n"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pool_operator.api.models import ProcessingPoolSpec
-from pool_operator.backends.base import PoolKey, Problem
+from pool_operator.backends.base import Applied, PoolKey, PoolObject, Problem
 from pool_operator.backends.kubernetes.api import KubeApi
 from pool_operator.backends.kubernetes.backend import KubernetesBackend
 from pool_operator.backends.kubernetes.cache import ClusterCache
@@ -29,6 +29,7 @@ from pool_operator.backends.kubernetes.resync import Resync
 from pool_operator.backends.kubernetes.secrets import KubernetesSecrets
 from pool_operator.backends.kubernetes.source import Intake, watch
 from pool_operator.backends.kubernetes.writer import Writer
+from pool_operator.engine.types import Decision, Observed
 from pool_operator.runtime.clock import SystemClock
 from pool_operator.runtime.controller import Controller
 from pool_operator.settings import OperatorSettings
@@ -94,6 +95,7 @@ class Operator:
             metrics=self._metrics,
         )
 
+        self._controller.on_decision.append(_log_change)
         self._beat = self._clock.monotonic()
         self._health = HealthServer(
             host=settings.health_host,
@@ -208,6 +210,18 @@ async def _signalled(watch_ready: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+def _log_change(pool: PoolObject, decision: Decision, observed: Observed, applied: Applied) -> None:
+    if applied.changed and applied.wanted != observed.wanted:
+        log.info(
+            "pool=%s replicas %d -> %d: %s: %s",
+            pool.key,
+            observed.wanted,
+            applied.wanted,
+            decision.reason,
+            decision.message,
+        )
 
 
 def _allowed(settings: OperatorSettings) -> Allowed:

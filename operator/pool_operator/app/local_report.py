@@ -1,6 +1,7 @@
 """The report of a run: what became of each job, judged by the jobs' own run log and by Redis, never by our counters.
 
-A run log line is written by the job function itself: {"job", "event": "start" | "end", "at", "pid", "replica"}.
+A run log line is written by the job function itself: {"job", "event": "start" | "end", "at", "pid", "replica"}, an end
+also says its "outcome": finished, failed, or interrupted (handed back, or out of time).
 """
 
 from __future__ import annotations
@@ -111,7 +112,9 @@ def build_report(
     statuses = evidence.statuses
     jobs = set(statuses)
     events = [run for run in evidence.runs if run["job"] in jobs]
-    ends = _counts(run["job"] for run in events if run["event"] == "end")
+    ends = _counts(
+        run["job"] for run in events if run["event"] == "end" and run.get("outcome", "finished") == "finished"
+    )
     starts = _counts(run["job"] for run in events if run["event"] == "start")
     finished = {
         job

@@ -186,7 +186,7 @@ class KubernetesBackend:
             return Applied(wanted=deployment.wanted, wait_seconds=plan.wait_seconds, problem=problem)
         self._lowered[pool.uid] = self.cache.monotonic()  # before the call: its answer may be late, or lost
         lowered = await self._set_replicas(pool, deployment, plan.replicas)
-        log.info("pool=%s replicas %d -> %d: %s", pool.key, deployment.wanted, lowered.wanted, plan.why)
+        log.debug("pool=%s replicas %d -> %d: %s", pool.key, deployment.wanted, lowered.wanted, plan.why)
         return Applied(changed=True, wanted=lowered.wanted, wait_seconds=CONDEMNED_SECONDS, problem=problem)
 
     async def retire(self, pool: PoolObject) -> None:

@@ -104,7 +104,7 @@ class Elector:
             await asyncio.sleep(self._timing.period)
             left = self._renewed_at + self._timing.deadline - self._monotonic()
             if left <= 0:
-                raise LeaseLostError(f"no renewal for {self._timing.deadline:g} s")
+                raise LeaseLostError(f"no renewal for {self._timing.deadline:g} s: another process may lead now")
             try:
                 if not await self._attempt(left):
                     raise LeaseLostError("another process holds the Lease")
@@ -120,6 +120,8 @@ class Elector:
         try:
             await self._put(held, seconds=2.0)
         except (ApiError, ApiUnavailableError) as error:
+            if isinstance(error, ApiError) and error.status == 409:
+                return  # another process holds it already
             log.warning("the Lease could not be released: %s", error)
 
     async def _attempt(self, seconds: float) -> bool:
