@@ -1,0 +1,86 @@
+"""The run log that the job functions write themselves, as what it says about each run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pool_contract import keys
+from redis import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one job; without an end it was cut off, or is still on."""
+
+    job: str
+    replica: str
+    pid: int
+    start: float
+    end: float | None
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """All runs, in the order of their starts."""
+
+    all: tuple[Run, ...]
+
+    @classmethod
+    def read(cls, redis: Redis, prefix: str) -> Runs:
+        entries = [json.loads(line) for line in redis.lrange(keys.run_log(prefix), 0, -1)]
+        return cls(tuple(_pair(entries)))
+
+    def of(self, job: str) -> list[Run]:
+        return [run for run in self.all if run.job == job]
+
+    @property
+    def open(self) -> list[Run]:
+        return [run for run in self.all if run.end is None]
+
+    def starts(self) -> Counter[str]:
+        return Counter(run.job for run in self.all)
+
+    def replicas(self) -> set[str]:
+        return {run.replica for run in self.all}
+
+    def once(self, ids: Iterable[str]) -> bool:
+        """Each of these jobs started once and ended well, and nothing else ran."""
+        wanted = Counter(dict.fromkeys(ids, 1))
+        return self.starts() == wanted and all(run.outcome == "finished" for run in self.all)
+
+    def most_at_once(self, replica: str) -> int:
+        """Most runs of one replica that overlapped."""
+        mine = [run for run in self.all if run.replica == replica]
+        return max((sum(overlap(run, other) for other in mine) for run in mine), default=0)
+
+    def __str__(self) -> str:
+        def line(run: Run) -> str:
+            length = f"{run.end - run.start:.1f} s, {run.outcome}" if run.end is not None else "no end"
+            return f"{run.start:.1f} {run.job} on {run.replica} pid {run.pid}: {length}"
+
+        return "\n".join(line(run) for run in self.all)
+
+
+def overlap(one: Run, other: Run) -> bool:
+    """Whether the two ran at the same time; a run that was cut off counts from its start on."""
+    forever = float("inf")
+    first_end = forever if one.end is None else one.end
+    second_end = forever if other.end is None else other.end
+    return one.start < second_end and other.start < first_end
+
+
+def _pair(entries: list[dict]) -> list[Run]:
+    runs: list[Run] = []
+    for entry in entries:
+        mark = (entry["job"], entry["replica"], entry["pid"])
+        if entry["event"] == "start":
+            runs.append(Run(*mark, entry["at"], None, None))
+            continue
+        place = next(n for n, run in enumerate(runs) if (run.job, run.replica, run.pid) == mark and run.end is None)
+        started = runs[place]
+        runs[place] = Run(*mark, started.start, entry["at"], entry.get("outcome"))
+    return runs
