@@ -217,6 +217,21 @@ def test_a_running_job_that_is_cancelled_and_enqueued_anew_runs_anew(office):
     assert office.traces(first) == []
 
 
+@pytest.mark.parametrize("queue", ["default", "other"])
+def test_a_running_job_that_is_enqueued_anew_is_run_anew_and_counts_once(office, queue):
+    office.enqueue(job_id="same")
+    first = office.claim("r1")
+    office.enqueue(queue, job_id="same")
+    assert office.renew(first) == ("same",)
+    second = office.claim("r2", queues=(queue,))
+    assert second.job_id == "same"
+    assert office.renew(second, replica="r2") == ()
+    assert office.release(first) is False
+    assert office.traces(first) == []
+    office.finish(second, "r2")
+    assert office.claim("r1", queues=("default", "other")) is Refusal.EMPTY
+
+
 def test_origin_follows_the_queue_that_it_was_taken_from(office):
     """RQ's handlers find the registries by origin."""
     job = office.enqueue("one")

@@ -76,6 +76,25 @@ def test_a_claim_that_somebody_else_holds_now_is_told_and_not_touched(office):
     assert office.renew(new, replica="r1") == (job,), "the right execution in the wrong hands"
 
 
+def test_a_wip_entry_that_somebody_removed_is_written_again(office):
+    job = office.enqueue()
+    claim = office.claim()
+    office.redis.delete(keys.wip(PREFIX, "default"))
+    assert office.renew(claim) == ()
+    assert office.members(keys.wip(PREFIX, "default")) == [f"{job}:{claim.execution_id}"]
+
+
+def test_a_retry_in_the_making_does_not_end_the_claim(office):
+    """RQ marks the job `scheduled` before its transaction: a heartbeat in between must not break that."""
+    job = office.queue().enqueue("m.f", retry=Retry(max=1, interval=60)).id
+    claim = office.claim()
+    office.redis.hset(keys.job(PREFIX, job), "status", "scheduled")
+    assert office.renew(claim) == ()
+    office.fail(claim)
+    assert office.members(keys.scheduled(PREFIX, "default")) == [job]
+    assert office.ours() == []
+
+
 @pytest.mark.parametrize("limited", [False, True], ids=["plain", "rate-limited"])
 @pytest.mark.parametrize("end", ["cancel", "delete"])
 @pytest.mark.parametrize("noticed_by", ["renew", "reclaim", "release", "register"])

@@ -43,27 +43,14 @@ end
 
 local function take(job, queue, loss)
   local alone = loss.losses > 0 and not loss.exhausted
-  local member = job .. ':' .. A.execution_id
-  local lease_end = NOW + A.lease_seconds
-  local job_key, execution_key = key('job', job), key('execution', member)
-  local worker_key = key('worker', A.worker)
-  local executions_key, running_key = key('executions', job), key('worker', A.worker, 'executions')
+  local job_key, worker_key = key('job', job), key('worker', A.worker)
   -- our own keys first: if memory is full, this is what fails, before anything has moved
   redis.call('HSET', key('pp', 'owner', job), 'execution', A.execution_id, 'replica', A.replica, 'pool', A.pool,
     'queue', queue, 'worker', A.worker, 'claimed_at', decimal(NOW), 'alone', alone and 1 or 0,
     'losses', loss.losses, 'strikes', loss.strikes, 'exhausted', loss.exhausted and 1 or 0)
-  redis.call('ZADD', key('pp', 'leases', queue), decimal(lease_end), job)
   redis.call('SADD', claims_key, job)
-  -- what RQ's prepare_execution and prepare_job_execution leave; the execution outlives the lease a little, because
-  -- RQ's cancel() fails on an execution that is listed and gone
-  redis.call('HSET', execution_key, 'id', A.execution_id, 'job_id', job, 'created_at', decimal(NOW),
-    'last_heartbeat', decimal(NOW), 'worker_name', A.worker)
-  redis.call('EXPIRE', execution_key, lease_ttl + 60)
-  redis.call('ZADD', executions_key, SECOND + lease_ttl + 60, A.execution_id)
-  redis.call('EXPIRE', executions_key, lease_ttl + 60)
-  redis.call('ZADD', key('wip', queue), decimal(lease_end + WIP_MARGIN_SECONDS), member)
-  redis.call('SADD', running_key, member)
-  redis.call('EXPIRE', running_key, lease_ttl + 60)
+  -- what RQ's prepare_execution and prepare_job_execution leave
+  list_execution(job, owner_of(job), A.lease_seconds)
   if redis.call('EXISTS', worker_key) == 1 then
     redis.call('HSET', worker_key, 'state', 'busy')
   end
@@ -92,13 +79,10 @@ local function judge(job, queue)
     return 'pass'
   end
   local owner = owner_of(job)
-  if owner and in_wip(job, owner) then
+  if owner and stands(job, owner) or elsewhere(job, queue, owner and owner.execution) then
     return 'drop'
   end
-  if elsewhere(job, queue, owner and owner.execution) then
-    return 'drop'
-  end
-  if owner then -- its run was cancelled or deleted, and the job enqueued anew
+  if owner then -- the job was enqueued anew while it ran, perhaps after it was cancelled: the new run counts
     forget(job, owner)
   end
   return 'take'

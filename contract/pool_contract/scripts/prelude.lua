@@ -130,9 +130,25 @@ local function owner_of(job)
   return fields(name, 'execution', 'replica', 'queue', 'worker', 'claimed_at', 'alone', 'losses', 'strikes', 'exhausted')
 end
 
--- RQ removes the wip entry of a run when it is cancelled or deleted; nothing else does while a claim lives
-local function in_wip(job, owner)
-  return redis.call('ZSCORE', key('wip', owner.queue), job .. ':' .. owner.execution) and true or false
+local function waits(job, queue)
+  local name = key('queue', queue)
+  return fits(name, 'list') and redis.call('LPOS', name, job) and true or false
+end
+
+-- Does the claim still stand for the job? Not if the job was cancelled or deleted, nor if somebody enqueued the same id
+-- anew. A missing wip entry alone is no proof: the fence is ours.
+local function stands(job, owner)
+  if not job_exists(job) then
+    return false
+  end
+  local it = fields(key('job', job), 'status', 'origin')
+  if it.status == 'started' then
+    local wip = key('wip', owner.queue)
+    return holds(wip, job .. ':' .. owner.execution) or not executing(job, owner.queue, owner.execution)
+  elseif it.status == 'queued' then
+    return not waits(job, owner.queue) and not (filled(it.origin) and waits(job, it.origin))
+  end
+  return not elsewhere(job, owner.queue, owner.execution)
 end
 
 -- Take a claim away, with every trace of its run (what RQ calls cleaning up the execution)
@@ -156,6 +172,23 @@ local function expire_as_rq(job)
   end
 end
 
+-- What RQ's prepare_execution leaves, and its heartbeat moves. The execution outlives the lease a little, because RQ's
+-- cancel() fails on an execution that is listed and gone; the wip entry outlives it by far, see WIP_MARGIN_SECONDS.
+local function list_execution(job, owner, lease_seconds)
+  local member, ttl = job .. ':' .. owner.execution, math.ceil(lease_seconds) + 60
+  local execution, executions, running =
+    key('execution', member), key('executions', job), key('worker', owner.worker, 'executions')
+  redis.call('ZADD', key('pp', 'leases', owner.queue), decimal(NOW + lease_seconds), job)
+  redis.call('HSET', execution, 'id', owner.execution, 'job_id', job, 'created_at', owner.claimed_at,
+    'last_heartbeat', decimal(NOW), 'worker_name', owner.worker)
+  redis.call('EXPIRE', execution, ttl)
+  redis.call('ZADD', executions, SECOND + ttl, owner.execution)
+  redis.call('EXPIRE', executions, ttl)
+  redis.call('ZADD', key('wip', owner.queue), decimal(NOW + lease_seconds + WIP_MARGIN_SECONDS), member)
+  redis.call('SADD', running, member)
+  redis.call('EXPIRE', running, ttl)
+end
+
 -- Give a claimed job back to the head of its queue. What it has lost so far travels in its hash (fields pp_*) while it
 -- waits, and in its claim while it runs: whatever else ends the run forgets it.
 local function give_back(job, owner, losses, strikes, exhausted)
@@ -166,19 +199,14 @@ local function give_back(job, owner, losses, strikes, exhausted)
     redis.call('HSET', name, 'pp_losses', losses, 'pp_strikes', strikes, 'pp_exhausted', exhausted and 1 or 0)
   end
   expire_as_rq(job)
-  if not redis.call('LPOS', key('queue', owner.queue), job) then
+  if not waits(job, owner.queue) then -- a copy may stand there
     redis.call('LPUSH', key('queue', owner.queue), job)
   end
 end
 
--- End a claim whose holder is gone, as a loss. nil: nothing was to be given back, the job is gone or elsewhere.
+-- End a claim whose holder is gone, as a loss. nil: the claim stood for nothing any more.
 local function lose(job, owner, max_losses, excused)
-  if not job_exists(job) or elsewhere(job, owner.queue, owner.execution) then
-    forget(job, owner)
-    return nil
-  end
-  local queued = redis.call('HGET', key('job', job), 'status') == 'queued'
-  if queued and redis.call('LPOS', key('queue', owner.queue), job) then -- cancelled or deleted, then enqueued anew
+  if not stands(job, owner) then
     forget(job, owner)
     return nil
   end

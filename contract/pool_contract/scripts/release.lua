@@ -1,7 +1,7 @@
 -- release: hand a running job back, in good order.
 --
 -- Guarantee: only the claim of this execution is ended; its job stands at the head of its queue again, status `queued`,
--- with no retry used and no loss counted. A job that was cancelled or deleted meanwhile is not put back.
+-- with no retry used and no loss counted. A job that was cancelled, deleted or enqueued anew is not put back.
 --
 -- Arguments: prefix, queue, job_id, execution_id. Reply: true if it was put back, else false.
 
@@ -14,7 +14,7 @@ if not fits(key('queue', owner.queue), 'list') then
   return redis.error_reply('WRONGTYPE ' .. key('queue', owner.queue) .. ' holds a ' .. kind(key('queue', owner.queue))
     .. ', not a list')
 end
-if not job_exists(job) or not in_wip(job, owner) or elsewhere(job, owner.queue, owner.execution) then
+if not stands(job, owner) then
   forget(job, owner)
   return 'false'
 end
