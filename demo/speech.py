@@ -65,9 +65,9 @@ DID = (
     "answered the telephone",
     "cleaned the kitchen",
     "found the missing key",
-    "told us a long story",
-    "carried the heavy suitcase",
-    "washed the dishes",
+    "sang a beautiful song",
+    "moved the kitchen table",
+    "fixed the broken car",
     "closed the office",
     "finished the newspaper",
 )

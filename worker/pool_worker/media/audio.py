@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pool_worker.media.workspace import disk_sentence
 
 _HEADER_MAY_ERR = 1.02
 _SPARE_SECONDS = 5.0
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,16 +115,16 @@ def _probe(program: str, file: Path, limits: Limits) -> probe.Probe:
 def _started(command: list[str], program: str, timeout_seconds: float, limits: Limits) -> Ended:
     ended = run(command, timeout_seconds=timeout_seconds, limits=limits)
     if ended.returncode in {126, 127}:  # the shell's words for "cannot run" and "not found"
-        raise MediaError(f"ffmpeg at {program} cannot be started: {_last_line(ended.errors)}")
+        raise MediaError(f"ffmpeg at {program} cannot be started: {_first_line(ended.errors)}")
     return ended
 
 
 def _unrecognised(ended: Ended) -> str:
     if "not on whitelist" in ended.errors:
-        return f"the file is of a kind that is not accepted (playlists, images, text): use one of {', '.join(commands.FORMATS)}"
+        return f"the file is of a kind that is not accepted (such as playlists, images and text); accepted are {', '.join(commands.FORMATS)}"
     if ended.returncode < 0:
         return f"ffmpeg was ended by signal {-ended.returncode} while looking at the file: it is damaged, or asks for too much memory"
-    return f"the file is not audio or video, or it is damaged (ffmpeg: {_last_line(ended.errors)})"
+    return f"the file is not audio or video, or it is damaged (ffmpeg: {_first_line(ended.errors)})"
 
 
 def _seconds_to_read(found: probe.Probe, limits: Limits) -> float:
@@ -153,7 +155,7 @@ def _refuse_failure(ended: Ended, audio: Audio, folder: Path) -> None:
             f"ffmpeg was ended by signal {-ended.returncode} after {audio.seconds:.0f} s of sound: the file is damaged, or asks for too much memory"
         )
     if ended.returncode != 0 and audio.samples == 0:
-        raise MediaError(f"the sound of the file cannot be decoded (ffmpeg: {_last_line(ended.errors)})")
+        raise MediaError(f"the sound of the file cannot be decoded (ffmpeg: {_first_line(ended.errors)})")
     if audio.samples == 0:
         raise MediaError("the file has an audio track but no sound in it (0 samples)")
 
@@ -164,7 +166,8 @@ def _judged(audio: Audio, found: probe.Probe, limit_seconds: float, ended: Ended
         raise MediaError(_too_long(f"more than {limits.max_media_seconds:.0f} s", limits))
     warnings = []
     told = found.duration_seconds
-    if told is not None and told > 0 and not found.duration_is_estimate:
+    ended_early = ended.error_lines > 0 or not found.sound_may_be_shorter
+    if told is not None and told > 0 and not found.duration_is_estimate and ended_early:
         missing = 1 - audio.seconds / told
         sentence = f"only {audio.seconds:.1f} s of {told:.1f} s could be decoded ({missing:.0%} missing): the file is damaged or cut off"
         if missing > limits.fail_missing_fraction:
@@ -178,13 +181,8 @@ def _judged(audio: Audio, found: probe.Probe, limit_seconds: float, ended: Ended
     return tuple(warnings)
 
 
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
-
-
 def _first_line(text: str) -> str:
-    return _lines(text)[0][:200]
-
-
-def _last_line(text: str) -> str:
-    return _lines(text)[-1][:200]
+    """The first complaint, without the address of the object that makes it: it differs from run to run."""
+    lines = (line.strip() for line in text.splitlines() if "misdetection possible" not in line)
+    line = next(filter(None, lines), "no message")
+    return _ADDRESS.sub("", line)[:200]

@@ -17,7 +17,7 @@ _DURATION = re.compile(
     r"^  Duration: (?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d\.\d+)(?:, start: (?P<start>-?\d+\.\d+))?",
     re.MULTILINE,
 )
-_STREAM = re.compile(r"^  Stream #0:\d+\S*: (?P<kind>\w+):", re.MULTILINE)
+_STREAM = re.compile(r"^  Stream #0:\d+\S*: (?P<kind>\w+):(?P<rest>.*)$", re.MULTILINE)
 _ESTIMATED = "Estimating duration from bitrate"
 
 
@@ -30,11 +30,16 @@ class Probe:
     duration_is_estimate: bool
     start_seconds: float
     audio_streams: int
-    streams: int
+    streams: int  # cover pictures do not count
 
     @property
     def has_clock(self) -> bool:
         return not CLOCKED_FORMATS.isdisjoint(self.formats)
+
+    @property
+    def sound_may_be_shorter(self) -> bool:
+        """The duration is the longest track's: a picture often goes on after the sound has ended."""
+        return self.has_clock and self.streams > 1
 
 
 def parse(description: str) -> Probe | None:
@@ -43,7 +48,7 @@ def parse(description: str) -> Probe | None:
     if head is None:
         return None
     told = description[head.start() :]
-    kinds = [match["kind"] for match in _STREAM.finditer(told)]
+    streams = [match for match in _STREAM.finditer(told) if "(attached pic)" not in match["rest"]]
     length = _DURATION.search(told)
     seconds = None
     if length is not None:
@@ -53,6 +58,6 @@ def parse(description: str) -> Probe | None:
         duration_seconds=seconds,
         duration_is_estimate=_ESTIMATED in description,
         start_seconds=float(length["start"] or 0) if length is not None else 0.0,
-        audio_streams=kinds.count("Audio"),
-        streams=len(kinds),
+        audio_streams=sum(match["kind"] == "Audio" for match in streams),
+        streams=len(streams),
     )
