@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.servers import binaries, redis_server
+
+# a busy machine is no failure: nothing here is timed
+settings.register_profile("product", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("product")
 
 
 @pytest.fixture(params=sorted(binaries(), reverse=True))

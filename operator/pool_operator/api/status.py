@@ -38,7 +38,7 @@ class ConditionStatus(Model):
         max_length=64, json_schema_extra={"format": "date-time"}, description="When `status` last changed."
     )
     observed_generation: int | None = Field(
-        default=None, ge=0, le=2**53, description="metadata.generation that this was judged for."
+        default=None, ge=0, le=2**53, description="The metadata.generation that this was judged for."
     )
 
 
@@ -46,7 +46,7 @@ class ProcessingPoolStatus(Model):
     """What the operator last saw and decided."""
 
     observed_generation: int | None = Field(
-        default=None, ge=0, le=2**53, description="metadata.generation that this status was written for."
+        default=None, ge=0, le=2**53, description="The metadata.generation that this status was written for."
     )
     replicas: int | None = Field(default=None, ge=0, description="Replicas there are, ending ones included.")
     ready_replicas: int | None = Field(default=None, ge=0, description="Replicas that can take jobs.")
