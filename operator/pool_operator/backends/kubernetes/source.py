@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import kopf
@@ -96,12 +98,20 @@ def build_registry(intake: Intake) -> kopf.OperatorRegistry:
     @kopf.on.login(registry=registry)
     def login(**arguments: Any) -> Any:
         return (
-            kopf.login_with_service_account(**arguments)
+            _by_address(kopf.login_with_service_account(**arguments))
             or kopf.login_with_kubeconfig(**arguments)
             or kopf.login_via_client(**arguments)
         )
 
     return registry
+
+
+def _by_address(info: kopf.ConnectionInfo | None) -> kopf.ConnectionInfo | None:
+    """The API server's address as the pod is told it, as all clients do; kopf's is a name that only cluster DNS knows."""
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
+    if info is None or not host or not port:
+        return info
+    return replace(info, server=f"https://{f'[{host}]' if ':' in host else host}:{port}")
 
 
 def build_settings() -> kopf.OperatorSettings:
