@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from rq import get_current_job
 
-from pool_worker.run_log import RunLog
+from pool_worker import run_log
 
 PAGE_BYTES = 4096
 
@@ -35,8 +35,7 @@ def hold(megabytes: int, seconds: float) -> int:
 @contextlib.contextmanager
 def _recorded() -> Iterator[None]:
     job = get_current_job()
-    log = RunLog.from_environment()
-    if job is None or log is None:
-        raise RuntimeError("runs in a worker with PROCESSINGPOOL_RUN_LOG=1 only")
-    with log.recorded(job.connection, job.id):
+    if job is None:
+        raise RuntimeError("runs in a worker only")
+    with run_log.recorded(job.connection, job.id):
         yield
