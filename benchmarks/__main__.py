@@ -29,7 +29,12 @@ def main() -> int:
         table.add_column(column)
     for row in rows:
         holds = row.get("holds")
-        table.add_row(str(row["measure"]), str(row["value"]), str(row.get("target", "")), {True: "yes", False: "NO"}.get(holds, ""))
+        table.add_row(
+            str(row["measure"]),
+            str(row["value"]),
+            str(row.get("target", "")),
+            {True: "yes", False: "NO"}.get(holds, ""),
+        )
     Console(width=140).print(table)
     print(f"written: {out}")
     return 0

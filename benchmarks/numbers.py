@@ -13,8 +13,16 @@ def quantile(values: Sequence[float], q: float) -> float:
 
 def spread_ms(values: Sequence[float]) -> str:
     """p50, p95, p99 and maximum of seconds, printed in milliseconds."""
-    return " ".join(f"{name} {quantile(values, q) * 1000:.1f}" for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))) + " ms"
+    return (
+        " ".join(
+            f"{name} {quantile(values, q) * 1000:.1f}"
+            for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+        )
+        + " ms"
+    )
 
 
-def row(measure: str, value: object, target: str = "", *, holds: bool | None = None, **more: object) -> dict[str, object]:
+def row(
+    measure: str, value: object, target: str = "", *, holds: bool | None = None, **more: object
+) -> dict[str, object]:
     return {"measure": measure, "value": value, "target": target, "holds": holds, **more}
