@@ -159,6 +159,7 @@ class Client:
         )
         for start in range(0, len(jobs), BATCH):
             pipeline = self._redis.pipeline(transaction=True)
+            pipeline.multi()  # rq would call it itself, and fail behind the first size hint
             for identifier, job, seconds in jobs[start : start + BATCH]:
                 length = media_seconds(Path(job.source)) if seconds is None else seconds
                 if length is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection
@@ -33,7 +34,7 @@ from pool_operator.backends.local.process import start
 from pool_operator.backends.local.secrets import LocalSecrets
 from pool_operator.backends.local.server import HOST, EmbeddedServer
 from pool_operator.backends.local.state import StateFolder
-from pool_operator.backends.local.template import WorkerTemplate, read_template, with_memory_limit
+from pool_operator.backends.local.template import WHERE, WorkerTemplate, read_template, with_memory_limit
 from pool_operator.observe.connection import connect, endpoint_key
 from pool_operator.observe.problems import classify
 from pool_operator.runtime.clock import SystemClock
@@ -46,7 +47,7 @@ log = logging.getLogger(__name__)
 EMBEDDED_SECRET: Final = "embedded"  # noqa: S105 - a name
 CALL_SECONDS: Final = 5.0
 MARGIN_SECONDS: Final = 5.0
-GIVE_UP_FAILURES: Final = 5
+GIVE_UP_FAILURES: Final = 4
 SETTINGS: Final = OperatorSettings(
     poll_seconds=1.0, housekeeping_seconds=1.0, resync_seconds=5.0, workers=1, leader_election=False
 )
@@ -85,7 +86,7 @@ class LocalPool:
     def __post_init__(self) -> None:
         assert self.pool.spec is not None
         self.backend = LocalBackend(
-            launch=self._launch, ready=self._ready, lost=self._lost, grace_seconds=self.options.grace_seconds
+            launch=self._launch, ready=self._ready, ended=self._ended, grace_seconds=self.options.grace_seconds
         )
         self._environment = base_environment(
             os.environ, cores=os.cpu_count() or 1, replicas=self.pool.spec.max_replicas
@@ -202,8 +203,8 @@ class LocalPool:
             return ()
         return [one.replica for one in reports if one.phase is ReplicaPhase.READY]
 
-    async def _lost(self, pool: PoolObject, replica: str) -> None:
-        """Its process is dead: what it held goes back at once, as a loss."""
+    async def _ended(self, pool: PoolObject, replica: str) -> None:
+        """Its process is dead: what it still held goes back at once, as a loss."""
         self.state.forget(replica)
         assert pool.spec is not None
         call = scripts.register(
@@ -282,6 +283,9 @@ async def local_pool(key: PoolKey, spec: ProcessingPoolSpec, options: LocalOptio
             folder=template.folder,
             ignored=template.ignored,
         )
+    path = base_environment(os.environ, cores=1, replicas=1) | dict(template.environment)
+    if shutil.which(template.command[0], path=path["PATH"]) is None:
+        raise LocalError(f"{WHERE}.command: there is no command '{template.command[0]}' on this machine")
     if isinstance(problem := pool_spec(spec, deleted=False), Problem):
         raise LocalError(problem.message if asked == spec else _too_many(spec, problem))
     state = StateFolder(state_folder(key.namespace, key.name))

@@ -17,6 +17,7 @@ from pool_operator.app.picture import PoolPicture, QueueRow, ReplicaRow, Running
 SHOWN_CHANGES = 5
 SHOWN_REPLICAS = 24
 BAR = 10
+COUNTS_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +133,12 @@ def seconds(value: float | None) -> str:
 
 
 class PlainLines:
-    """Remembers what was said: gives only what is new, one line a fact."""
+    """Remembers what was said: gives only what is new, one line a fact; counts at most every COUNTS_SECONDS."""
 
     def __init__(self) -> None:
         self._changes = 0
         self._counts = ""
+        self._counts_at = float("-inf")
         self._problems: tuple[str, ...] = ()
 
     def of(self, view: RunView) -> list[str]:
@@ -146,8 +148,8 @@ class PlainLines:
         lines += [f"{_clock(view.picture.at)} ! {one}" for one in view.problems if one not in self._problems]
         self._problems = tuple(view.problems)
         counts = counts_line(view)
-        if counts != self._counts:
-            self._counts = counts
+        if counts != self._counts and view.picture.at - self._counts_at >= COUNTS_SECONDS:
+            self._counts, self._counts_at = counts, view.picture.at
             lines.append(f"{_clock(view.picture.at)} {counts}")
         return lines
 

@@ -23,6 +23,7 @@ from pool_operator.names import ConditionReason
 
 log = logging.getLogger(__name__)
 READY_POLL_SECONDS: Final = 0.1
+KILL_MARGIN_SECONDS: Final = 10.0
 FIRST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 30.0
 FAILURES_TOLD: Final = 2
@@ -90,7 +91,7 @@ class LocalBackend:
     Args:
         launch: starts the process of a replica.
         ready: of these replica ids, those that have reported to be ready.
-        lost: a replica ended by itself: called once it is sure to be gone.
+        ended: called when a replica's process is gone for good, unless we are closing.
         grace_seconds: what a replica that is told to end may take.
     """
 
@@ -99,7 +100,7 @@ class LocalBackend:
         *,
         launch: Launcher,
         ready: Callable[[PoolObject, Collection[str]], Awaitable[Collection[str]]],
-        lost: Callable[[PoolObject, str], Awaitable[None]],
+        ended: Callable[[PoolObject, str], Awaitable[None]],
         grace_seconds: float,
     ) -> None:
         self.wake: Callable[[PoolKey], None] = lambda _key: None
@@ -107,7 +108,7 @@ class LocalBackend:
         """Every replica there ever was, for the report."""
         self._launch = launch
         self._ready = ready
-        self._lost = lost
+        self._ended = ended
         self._grace_seconds = grace_seconds
         self._pools: dict[str, _Held] = {}
         self._watchers: set[asyncio.Task[None]] = set()
@@ -167,14 +168,15 @@ class LocalBackend:
         if held.failures:  # one is enough to see whether starts work again
             starting = any(one.ready_at is None for one in held.active)
             missing = 0 if starting else 1
+        began = time.monotonic()
         for _ in range(missing):
-            await self._start(pool, held)
+            await self._start(pool, held, began)
             if held.backoff_seconds(time.monotonic()) > 0:
                 return held.backoff_seconds(time.monotonic())
         return None
 
-    async def _start(self, pool: PoolObject, held: _Held) -> None:
-        replica, began = f"local-{uuid.uuid4()}", time.monotonic()
+    async def _start(self, pool: PoolObject, held: _Held, began: float) -> None:
+        replica = f"local-{uuid.uuid4()}"
         try:
             process, path = await self._launch(pool, replica)
         except OSError as error:
@@ -192,7 +194,7 @@ class LocalBackend:
         one.cause = cause
         if one.process.returncode is None:
             one.process.terminate()
-            asyncio.get_running_loop().call_later(self._grace_seconds + 10.0, kill, one.process)
+            asyncio.get_running_loop().call_later(self._grace_seconds + KILL_MARGIN_SECONDS, kill, one.process)
 
     # --- what processes do ----------------------------------------------------------------------------------------
 
@@ -203,17 +205,19 @@ class LocalBackend:
         held.replicas.pop(one.id, None)
         if one.cause is None:
             one.cause = Cause.BY_ITSELF
-            words = last_line(one.log)
-            log.warning("pool=%s replica=%s ended by itself (%s): %s", one.pool.key, one.id, _status(status), words)
-            if one.ready_at is None:
-                sentence = (
-                    f"replicas end while they start ({_status(status)}): {words or 'without a word'} (log: {one.log})"
-                )
-                _failed(held, began, sentence, tell=status == WRONG_USAGE)
-            else:
-                _failed(held, began, "", tell=False)
-            await self._lost(one.pool, one.id)
+            self._fell(held, one, began, status)
+        if not self._closing:
+            await self._ended(one.pool, one.id)
         self.wake(one.pool.key)
+
+    @staticmethod
+    def _fell(held: _Held, one: LocalReplica, began: float, status: int) -> None:
+        words = last_line(one.log)
+        log.warning("pool=%s replica=%s ended by itself (%s): %s", one.pool.key, one.id, _status(status), words)
+        sentence = ""
+        if one.ready_at is None:
+            sentence = f"replicas end while they start ({_status(status)}): {words or 'without a word'} (log: {one.log})"
+        _failed(held, began, sentence, tell=status == WRONG_USAGE)
 
     async def run(self) -> None:
         """Notice replicas that have become ready; until cancelled."""
