@@ -8,6 +8,7 @@ waits for Redis without a limit, so that a signal is always seen.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -42,7 +43,7 @@ class Lifecycle:
         self._redis = connect(self._settings, Redis)
         self._drain: DrainOrder | None = None
         self._control_at = 0.0
-        self._stop_at = 0.0  # when the first signal came
+        self._stop_at: float | None = None  # when the first signal came
         self._release_now = False
 
     def run(self) -> int:
@@ -90,6 +91,13 @@ class Lifecycle:
             self._inbox.put((Event.SIGNAL, f"the parent process {parent} has ended"))
         self._replica.meter.sample(self._replica.slots.runs)
         self._replica.observe(self._orders())
+        if (
+            self._drain is not None
+            and self._drain.release_at is not None
+            and self._left() == 0
+            and self._replica.slots.runs
+        ):
+            self._hand_back(time.monotonic() + self._settings.stop_margin_seconds)
         refused = self._replica.link.refused_since
         if refused is not None and time.monotonic() - refused > REFUSED_SECONDS and not self._replica.slots.runs:
             self._inbox.put((Event.STALE, f"{self._replica.link.trouble}; ending, so that a restart reads them anew"))
@@ -106,14 +114,17 @@ class Lifecycle:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def _left(self) -> float:
-        """Seconds until what still runs is handed back."""
-        left = self._stop_at + self._settings.grace_seconds - self._settings.stop_margin_seconds - time.monotonic()
+        """Seconds until what still runs is handed back; without a signal or a deadline, for ever."""
+        left = math.inf
+        if self._stop_at is not None:
+            left = self._stop_at + self._settings.grace_seconds - self._settings.stop_margin_seconds - time.monotonic()
         if self._drain is not None and self._drain.release_at is not None:
             left = min(left, self._drain.release_at - self._settings.stop_margin_seconds - time.time())
         return max(0.0, left)
 
     def _finish_what_runs(self) -> None:
-        self._stop_at = self._stop_at or time.monotonic()
+        if self._stop_at is None:
+            self._stop_at = time.monotonic()
         self._replica.stop()
         while not self._replica.slots.is_idle and self._left() > 0 and not self._release_now:
             self._watch()
@@ -121,7 +132,7 @@ class Lifecycle:
                 event, text = self._inbox.get(timeout=STOPPING_PERIOD_SECONDS)
             except Empty:
                 continue
-            again = event is Event.SIGNAL and time.monotonic() - self._stop_at > SECOND_SIGNAL_SECONDS
+            again = time.monotonic() - self._stop_at > SECOND_SIGNAL_SECONDS
             if again or event is not Event.SIGNAL:
                 log.warning("%s: running jobs are handed back now", text)
                 self._release_now = True

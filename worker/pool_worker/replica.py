@@ -184,7 +184,8 @@ class Replica:
         self._inbox.put((Event.STALE, f"another process has registered as replica={self.settings.replica}: ending"))
 
     def _empty(self) -> None:
-        if self.settings.burst and not self.slots.runs:
+        others_rest = self._bell.waiting >= self.slots.count - 1  # none has a claim on its way
+        if self.settings.burst and others_rest and not self.slots.runs:
             self._inbox.put((Event.DONE, ""))
 
     # --- what it says of itself ---------------------------------------------------------------------------------------

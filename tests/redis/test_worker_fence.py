@@ -1,0 +1,270 @@
+"""The end of a run, step by step: whoever takes the claim in between, nothing is recorded twice or half."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from rq import Queue, Retry, SimpleWorker
+from rq.executions import Execution
+from rq.job import Job
+from rq.serializers import JSONSerializer
+from rq.utils import now
+
+from pool_contract.scripts import Scripts, claim, register, release
+from pool_worker.admission import AllowList
+from pool_worker.commit import commit
+from pool_worker.connection import Link
+from pool_worker.errors import ClaimLostError, NotCommittedError
+from pool_worker.fence import Fence, FencedRedis
+from pool_worker.interrupts import Watchdog
+from pool_worker.run import Run, RunPhase
+from pool_worker.settings import Settings
+from pool_worker.slot_worker import SlotWorker
+from pool_worker.surroundings import Surroundings
+
+
+class Slot:
+    """One slot without its thread: claims and ends runs by hand."""
+
+    def __init__(self, server):
+        settings = Settings(redis_url=server.url, replica="r1", allow=("*",))
+        self.redis = FencedRedis(host="127.0.0.1", port=server.port)
+        self.other = server.client()
+        self.scripts = Scripts(self.other)
+        self.ends = []
+        around = Surroundings(
+            settings=settings,
+            link=Link("here"),
+            watchdog=Watchdog(),
+            allowed=AllowList(("*",)),
+            timeout_cap=lambda: 60.0,
+            stuck=lambda _: None,
+            started=lambda: None,
+            ended=lambda _run, _job, result: self.ends.append(result),
+        )
+        self.worker = SlotWorker("w", ["default"], self.redis, self.other, around)
+        self.queue = Queue("default", connection=self.other, serializer=JSONSerializer)
+        self.scripts.run(register("rq", pool="standalone", replica="r1", incarnation="i", max_losses=2))
+
+    def claim(self, function="operator.add", *arguments, **options):
+        """A run of a new job, ready to end."""
+        self.queue.enqueue(function, *(arguments or (1, 2)), **options)
+        call = claim(
+            "rq",
+            pool="standalone",
+            replica="r1",
+            incarnation="i",
+            worker="w",
+            queues=["default"],
+            execution_id="e1",
+        )
+        claimed = self.scripts.run(call).claimed
+        run = self.worker.run = Run(claimed)
+        assert run.begin_finish()
+        job = self.worker._read(self.other.hgetall(f"rq:job:{claimed.job_id}"))
+        execution = self.worker._adopt(job, claimed)
+        job.started_at = job.ended_at = now()
+        job._result = 3
+        return run, job, execution
+
+    def succeed(self, job, execution):
+        self.worker.handle_job_success(job, self.queue, self.queue.started_job_registry, execution)
+
+    def give_to_somebody_else(self, run):
+        assert self.scripts.run(run.release_call("rq"))
+
+    def status(self, job):
+        return self.other.hget(job.key, "status").decode()
+
+
+@pytest.fixture
+def slot(server):
+    slot = Slot(server)
+    yield slot
+    slot.redis.connection_pool.disconnect()
+    slot.other.close()
+
+
+def test_a_held_claim_ends_in_the_same_transaction_as_the_job(slot):
+    run, job, execution = slot.claim()
+    slot.succeed(job, execution)
+    assert run.phase is RunPhase.ENDED
+    assert slot.status(job) == "finished"
+    assert not slot.other.exists(f"rq:pp:owner:{job.id}")
+    assert not slot.other.exists("rq:pp:leases:default", "rq:pp:claims:r1", "rq:wip:default")
+    assert slot.other.xlen(f"rq:results:{job.id}") == 1
+
+
+def test_a_claim_that_was_taken_records_nothing(slot):
+    run, job, execution = slot.claim()
+    slot.give_to_somebody_else(run)
+    slot.succeed(job, execution)
+    assert run.phase is not RunPhase.ENDED
+    assert slot.status(job) == "queued"
+    assert not slot.other.exists(f"rq:results:{job.id}", "rq:finished:default")
+    assert slot.queue.job_ids == [job.id]
+
+
+@pytest.mark.parametrize("end", ["success", "failure", "retry", "returned retry"])
+def test_a_claim_taken_between_the_look_and_the_commit_records_nothing(slot, end, monkeypatch):
+    """As by a freeze of the process in that very moment: the WATCH on the owner key fails the transaction."""
+    run, job, execution = slot.claim(retry=Retry(max=3, interval=60) if end == "retry" else None)
+    before = slot.other.hgetall(job.key)
+    _before_commit(monkeypatch, lambda: slot.give_to_somebody_else(run))
+    worker, queue = slot.worker, slot.queue
+    if end == "success":
+        slot.succeed(job, execution)
+    elif end == "returned retry":
+        worker.handle_job_retry(job, queue, Retry(max=3), queue.started_job_registry, execution)
+    else:
+        worker.handle_job_failure(job, queue, exc_string="no", execution=execution)
+    assert run.phase is not RunPhase.ENDED
+    assert slot.status(job) == "queued"
+    assert slot.queue.job_ids == [job.id]
+    assert not slot.other.exists(
+        f"rq:results:{job.id}", "rq:finished:default", "rq:failed:default", "rq:scheduled:default"
+    )
+    assert slot.other.hget(job.key, "retries_left") == before.get(b"retries_left")
+
+
+def _before_commit(monkeypatch, act):
+    """Do something once, after the pipeline has looked at the owner and before its MULTI."""
+    from pool_worker.fence import FencedPipeline
+
+    original, done = FencedPipeline._end_claim, []
+
+    def end_claim(self):
+        if not done:
+            done.append(True)
+            act()
+        original(self)
+
+    monkeypatch.setattr(FencedPipeline, "_end_claim", end_claim)
+
+
+def test_a_dependent_added_in_between_is_not_forgotten(slot, monkeypatch):
+    run, job, execution = slot.claim()
+    _before_commit(monkeypatch, lambda: slot.queue.enqueue("operator.neg", 1, job_id="child", depends_on=job.id))
+    slot.succeed(job, execution)
+    assert run.phase is RunPhase.ENDED
+    assert slot.queue.job_ids == ["child"]
+
+
+def test_a_cancelled_job_does_not_become_finished(slot):
+    run, job, execution = slot.claim()
+    Job.fetch(job.id, connection=slot.other, serializer=JSONSerializer).cancel()
+    slot.succeed(job, execution)
+    assert run.phase is not RunPhase.ENDED
+    assert slot.status(job) == "canceled"
+
+
+def test_a_lost_connection_at_the_commit_is_tried_again_and_counts_retries_once(slot, monkeypatch):
+    _, job, execution = slot.claim(retry=Retry(max=3))
+    kill = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    _before_commit(monkeypatch, lambda: slot.other.execute_command(*kill))
+    slot.worker.handle_job_failure(job, slot.queue, exc_string="no", execution=execution)
+    assert slot.status(job) == "queued"
+    assert slot.other.hget(job.key, "retries_left") == b"2"
+    assert slot.queue.job_ids == [job.id]
+
+
+def test_a_registry_of_the_wrong_type_does_not_make_the_job_run_again(slot):
+    slot.other.set("rq:finished:default", "not a zset")
+    run, job, execution = slot.claim()
+    slot.succeed(job, execution)
+    assert run.phase is RunPhase.ENDED
+    assert slot.status(job) == "finished"
+    assert slot.other.xlen(f"rq:results:{job.id}") == 1
+
+
+def test_a_full_redis_keeps_the_result_waiting(slot, monkeypatch):
+    run, job, execution = slot.claim()
+    slot.other.config_set("maxmemory", 1)
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        assert slot.status(job) == "started"
+        slot.other.config_set("maxmemory", 0)
+
+    monkeypatch.setattr("pool_worker.commit.time.sleep", sleep)
+    slot.succeed(job, execution)
+    assert waits
+    assert run.phase is RunPhase.ENDED
+    assert slot.status(job) == "finished"
+
+
+def test_only_the_first_pipeline_is_fenced(slot):
+    run, job, _ = slot.claim()
+    fence = Fence("rq", "r1", "default", job.id, "e1")
+    with slot.redis.fenced(fence):
+        first, second = slot.redis.pipeline(), slot.redis.pipeline()
+        second.set("free", 1)
+        second.execute()
+        assert slot.other.exists(f"rq:pp:owner:{job.id}")
+        first.set("bound", 1)
+        first.execute()
+    assert fence.committed
+    assert not slot.other.exists(f"rq:pp:owner:{job.id}")
+    assert slot.other.mget("free", "bound") == [b"1", b"1"]
+    assert run.phase is RunPhase.FINISHING
+
+
+def test_a_handler_that_fails_by_itself_leaves_the_claim(slot):
+    run, job, _ = slot.claim()
+
+    def handler():
+        raise TypeError("not Redis' fault")
+
+    with pytest.raises(TypeError):
+        commit(
+            handler,
+            job=job,
+            run=run,
+            redis=slot.redis,
+            fence=lambda: Fence("rq", "r1", "default", job.id, "e1"),
+            link=Link("here"),
+        )
+    assert slot.other.exists(f"rq:pp:owner:{job.id}")
+
+
+def test_its_exceptions_pass_through_handlers_that_swallow_exceptions():
+    assert not issubclass(ClaimLostError, Exception)
+    assert not issubclass(NotCommittedError, Exception)
+
+
+def test_the_methods_of_rq_that_are_replaced_exist_with_these_arguments():
+    for name in (
+        "prepare_job_execution",
+        "handle_execution_ended",
+        "_finalize_success",
+        "_finalize_failure",
+        "handle_job_success",
+        "handle_job_failure",
+        "handle_job_retry",
+        "kill_horse",
+    ):
+        theirs = inspect.signature(getattr(SimpleWorker, name)).parameters
+        ours = inspect.signature(getattr(SlotWorker, name)).parameters
+        assert list(theirs) == list(ours), name
+    for name in (
+        "perform_job",
+        "heartbeat",
+        "register_birth",
+        "register_death",
+        "serialize",
+        "set_state",
+        "handle_payload",
+    ):
+        assert callable(getattr(SimpleWorker, name))
+    assert {"set_status", "to_dict", "restore", "func", "success_callback"} <= set(dir(Job))
+    assert list(inspect.signature(Execution.__init__).parameters)[1:] == ["id", "job_id", "connection", "worker_name"]
+
+
+def test_releasing_a_run_that_ended_changes_nothing(slot):
+    run, job, execution = slot.claim()
+    slot.succeed(job, execution)
+    assert not slot.scripts.run(release("rq", queue="default", job_id=job.id, execution_id="e1"))
+    assert slot.status(job) == "finished"
+    assert not run.take_away(RunPhase.RELEASED, lambda: None)
