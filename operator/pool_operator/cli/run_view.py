@@ -45,7 +45,7 @@ def render(view: RunView) -> RenderableType:
         parts.append(Text.assemble(("now ", "bold"), view.decision))
     parts += [Text(f"{_clock(one.at)}  {_change(one)}", style="dim") for one in list(view.changes)[-SHOWN_CHANGES:]]
     parts += [Text(f"! {problem}", style="bold red") for problem in view.problems]
-    if view.ending:
+    if view.ending and (view.picture.replicas or view.starting):
         parts.append(
             Text("ending: running jobs finish or go back to their queue; Ctrl-C again to hurry", style="yellow")
         )

@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     elif pictures:
         Console().print(status_lines(pictures))
     else:
-        which = f"pool '{target.pool}' has" if target.pool else "no pool has"
-        print(f"{which} not been served at {target.place} yet", file=sys.stderr)
+        which = f"pool '{target.pool}' has not" if target.pool else "no pool has"
+        print(f"{which} been served at {target.place} yet", file=sys.stderr)
     return 0 if pictures else 1
 
 
