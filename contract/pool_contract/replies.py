@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
-
-from pydantic import ValidationError
 
 from pool_contract.messages import ReplicaReport
 
@@ -184,9 +182,10 @@ def _queue_state(row: Sequence[Any]) -> QueueState:
 def _unix(text: str) -> float | None:
     """RQ's date format; None for what is no date."""
     try:
-        return datetime.fromisoformat(text).timestamp() if text else None
+        at = datetime.fromisoformat(text)
     except ValueError:
         return None
+    return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
 
 
 def _pool_state(pool: Any, at: float) -> PoolState:
@@ -198,7 +197,7 @@ def _replica_state(row: Sequence[Any], at: float) -> ReplicaState:
     replica, claims, drained, text, reported = row
     try:
         report = ReplicaReport.model_validate_json(text) if text else None
-    except ValidationError:
+    except ValueError:
         report = None
     age = None if report is None else max(0.0, at - float(reported))
     return ReplicaState(replica=replica, claims=claims, drained=drained, report=report, age_seconds=age)

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from rq import Queue
 from rq.executions import Execution
 from rq.serializers import JSONSerializer
@@ -171,6 +171,16 @@ def test_a_queue_key_of_the_wrong_type_harms_no_other_queue(office, key):
         assert office.ids("bad") == [waiting]
         office.redis.delete(key)
         assert office.claim(queues=("bad", "good")).job_id == waiting
+
+
+@pytest.mark.parametrize("key", [keys.claims(PREFIX, "r1"), keys.worker(PREFIX, "w-r1")])
+def test_a_key_of_the_replicas_own_of_the_wrong_type_is_named(office, key):
+    office.redis.rpush(key, "x")
+    job = office.enqueue()
+    with pytest.raises(ResponseError, match=f"{key} holds a list, not a"):
+        office.claim()
+    assert office.ids() == [job]
+    assert office.claim("r2").job_id == job
 
 
 @pytest.mark.parametrize("status", ["finished", "failed", "stopped", "canceled"])

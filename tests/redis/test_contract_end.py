@@ -84,6 +84,22 @@ def test_a_wip_entry_that_somebody_removed_is_written_again(office):
     assert office.members(keys.wip(PREFIX, "default")) == [f"{job}:{claim.execution_id}"]
 
 
+def test_a_key_of_the_wrong_type_ends_no_claim_on_another_queue(office):
+    jobs = [office.enqueue("bad"), office.enqueue("good")]
+    bad, good = office.claim(queues=("bad",)), office.claim(queues=("good",))
+    for key in (keys.wip(PREFIX, "bad"), keys.leases(PREFIX, "bad"), keys.executions(PREFIX, jobs[0])):
+        office.redis.set(key, "text")
+    before = office.redis.zscore(keys.leases(PREFIX, "good"), jobs[1])
+    assert office.renew(bad, good) == ()
+    assert office.redis.zscore(keys.leases(PREFIX, "good"), jobs[1]) > before
+    assert office.reclaim(("bad", "good")) == ()
+    office.redis.delete(keys.wip(PREFIX, "bad"), keys.leases(PREFIX, "bad"))
+    assert office.renew(bad, good) == ()
+    assert office.members(keys.leases(PREFIX, "bad")) == [jobs[0]]
+    assert office.release(bad) is True
+    assert office.ids("bad") == [jobs[0]]
+
+
 def test_a_retry_in_the_making_does_not_end_the_claim(office):
     """RQ marks the job `scheduled` before its transaction: a heartbeat in between must not break that."""
     job = office.queue().enqueue("m.f", retry=Retry(max=1, interval=60)).id

@@ -34,6 +34,8 @@ settings.register_profile(
     max_examples=int(os.environ.get("CONTRACT_EXAMPLES", "60")),
     stateful_step_count=40,
     deadline=None,
+    database=None,
+    print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
 
@@ -265,9 +267,12 @@ class Jobs(RuleBasedStateMachine):
             found.setdefault(job.decode(), []).append(place)
 
         for queue in QUEUES:
-            for name in (keys.queue, keys.intermediate):
-                for job in office.redis.lrange(name(PREFIX, queue), 0, -1):
-                    stand(job, name(PREFIX, queue))
+            for job in office.redis.lrange(keys.queue(PREFIX, queue), 0, -1):
+                stand(job, keys.queue(PREFIX, queue))
+            for job in office.redis.lrange(keys.intermediate(PREFIX, queue), 0, -1):
+                # RQ's cancel() does not look there; the id is dropped by the next sweep
+                if office.redis.hget(keys.job(PREFIX, job.decode()), "status") != b"canceled":
+                    stand(job, keys.intermediate(PREFIX, queue))
             for registry in REGISTRIES:
                 for job in office.redis.zrange(registry(PREFIX, queue), 0, -1):
                     stand(job, registry(PREFIX, queue))

@@ -75,7 +75,7 @@ local function judge(job, queue)
   if not string.match(job, '^[%w_-]+$') or not job_exists(job) then
     return 'drop'
   end
-  if not fits(key('executions', job), 'zset') then
+  if not fits(key('executions', job), 'zset') or not fits(key('pp', 'owner', job), 'hash') then
     return 'pass'
   end
   local owner = owner_of(job)
@@ -86,6 +86,14 @@ local function judge(job, queue)
     forget(job, owner)
   end
   return 'take'
+end
+
+for name, wanted in pairs({
+  [claims_key] = 'set', [key('worker', A.worker, 'executions')] = 'set', [key('worker', A.worker)] = 'hash',
+}) do
+  if not fits(name, wanted) then
+    return wrong_type(name, wanted)
+  end
 end
 
 -- --- who asks -----------------------------------------------------------------------------------------------------

@@ -55,6 +55,10 @@ local function fits(name, wanted)
   return found == wanted or found == 'none'
 end
 
+local function wrong_type(name, wanted)
+  return redis.error_reply('WRONGTYPE ' .. name .. ' holds a ' .. kind(name) .. ', not a ' .. wanted)
+end
+
 local function filled(value)
   return value and value ~= ''
 end
@@ -124,7 +128,7 @@ end
 -- The claim on a job, or nil
 local function owner_of(job)
   local name = key('pp', 'owner', job)
-  if redis.call('EXISTS', name) == 0 then
+  if kind(name) ~= 'hash' then
     return nil
   end
   return fields(name, 'execution', 'replica', 'queue', 'worker', 'claimed_at', 'alone', 'losses', 'strikes', 'exhausted')
@@ -151,15 +155,16 @@ local function stands(job, owner)
   return not elsewhere(job, owner.queue, owner.execution)
 end
 
--- Take a claim away, with every trace of its run (what RQ calls cleaning up the execution)
+-- Take a claim away, with every trace of its run (what RQ calls cleaning up the execution). A key of the wrong type must
+-- not stop it half-way.
 local function forget(job, owner)
   local member = job .. ':' .. owner.execution
   redis.call('DEL', key('pp', 'owner', job), key('execution', member))
-  redis.call('ZREM', key('pp', 'leases', owner.queue), job)
-  redis.call('SREM', key('pp', 'claims', owner.replica), job)
-  redis.call('ZREM', key('wip', owner.queue), member)
-  redis.call('ZREM', key('executions', job), owner.execution)
-  redis.call('SREM', key('worker', owner.worker, 'executions'), member)
+  redis.pcall('ZREM', key('pp', 'leases', owner.queue), job)
+  redis.pcall('SREM', key('pp', 'claims', owner.replica), job)
+  redis.pcall('ZREM', key('wip', owner.queue), member)
+  redis.pcall('ZREM', key('executions', job), owner.execution)
+  redis.pcall('SREM', key('worker', owner.worker, 'executions'), member)
 end
 
 -- A job's own time to live starts anew whenever RQ enqueues it
@@ -173,19 +178,20 @@ local function expire_as_rq(job)
 end
 
 -- What RQ's prepare_execution leaves, and its heartbeat moves. The execution outlives the lease a little, because RQ's
--- cancel() fails on an execution that is listed and gone; the wip entry outlives it by far, see WIP_MARGIN_SECONDS.
+-- cancel() fails on an execution that is listed and gone; the wip entry outlives it by far, see WIP_MARGIN_SECONDS. A key
+-- of the wrong type is left out: one queue's trouble must not end the claims on others.
 local function list_execution(job, owner, lease_seconds)
   local member, ttl = job .. ':' .. owner.execution, math.ceil(lease_seconds) + 60
   local execution, executions, running =
     key('execution', member), key('executions', job), key('worker', owner.worker, 'executions')
-  redis.call('ZADD', key('pp', 'leases', owner.queue), decimal(NOW + lease_seconds), job)
-  redis.call('HSET', execution, 'id', owner.execution, 'job_id', job, 'created_at', owner.claimed_at,
+  redis.pcall('ZADD', key('pp', 'leases', owner.queue), decimal(NOW + lease_seconds), job)
+  redis.pcall('HSET', execution, 'id', owner.execution, 'job_id', job, 'created_at', owner.claimed_at,
     'last_heartbeat', decimal(NOW), 'worker_name', owner.worker)
   redis.call('EXPIRE', execution, ttl)
-  redis.call('ZADD', executions, SECOND + ttl, owner.execution)
+  redis.pcall('ZADD', executions, SECOND + ttl, owner.execution)
   redis.call('EXPIRE', executions, ttl)
-  redis.call('ZADD', key('wip', owner.queue), decimal(NOW + lease_seconds + WIP_MARGIN_SECONDS), member)
-  redis.call('SADD', running, member)
+  redis.pcall('ZADD', key('wip', owner.queue), decimal(NOW + lease_seconds + WIP_MARGIN_SECONDS), member)
+  redis.pcall('SADD', running, member)
   redis.call('EXPIRE', running, ttl)
 end
 

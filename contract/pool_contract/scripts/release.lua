@@ -11,8 +11,7 @@ if not owner or owner.execution ~= A.execution_id then
   return 'false'
 end
 if not fits(key('queue', owner.queue), 'list') then
-  return redis.error_reply('WRONGTYPE ' .. key('queue', owner.queue) .. ' holds a ' .. kind(key('queue', owner.queue))
-    .. ', not a list')
+  return wrong_type(key('queue', owner.queue), 'list')
 end
 if not stands(job, owner) then
   forget(job, owner)

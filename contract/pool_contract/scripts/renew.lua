@@ -14,7 +14,7 @@ local beaten = {}
 
 local function beat_worker(worker)
   local worker_key = key('worker', worker)
-  if not beaten[worker] and redis.call('EXISTS', worker_key) == 1 then
+  if not beaten[worker] and kind(worker_key) == 'hash' then
     redis.call('HSET', worker_key, 'last_heartbeat', iso_now())
     if redis.call('TTL', worker_key) < lease_ttl + 60 then
       redis.call('EXPIRE', worker_key, lease_ttl + 60)
