@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
+import zlib
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from rq import Queue, Worker
 from rq.suspension import resume, suspend
 from tests.redis.worker_harness import Bench, eventually, workers
+from tests.servers import binaries, free_port, redis_server
 
 from pool_contract.messages import PoolSettings, ReplicaPhase
 from pool_contract.scripts import Scripts, publish_settings, read
@@ -176,3 +183,71 @@ def test_a_redis_that_comes_late_is_waited_for(bench, start):
     assert worker.log.count("cannot be reached") == 1
     bench.server.stop()
     assert worker.stop() == 0  # also with Redis away again
+
+
+def test_another_key_prefix_is_kept_apart(bench, start):
+    payload = zlib.compress(b'["worker_jobs.add",null,[1,2],{}]')
+    bench.redis.hset("mine:job:j", mapping={"data": payload, "origin": "default", "status": "queued"})
+    bench.redis.rpush("mine:queue:default", "j")
+    other = bench.enqueue("add", 1, 2)
+    start("--key-prefix", "mine")
+    eventually(lambda: bench.redis.hget("mine:job:j", "status") == b"finished", "it runs")
+    assert bench.redis.exists("mine:results:j")
+    assert other.get_status() == "queued"
+    assert bench.redis.keys("rq:pp:*") == []
+
+
+@pytest.mark.skipif("redis" not in binaries(), reason="the bundled server speaks no TLS: install redis-server")
+def test_tls_with_a_name_of_its_own_and_an_acl_user(start, tmp_path):
+    authority = certificates(tmp_path, "redis.internal")
+    port = free_port()
+    flags = ("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", str(authority))
+    files = ("--tls-cert-file", str(tmp_path / "cert.pem"), "--tls-key-file", str(tmp_path / "key.pem"))
+    with redis_server("redis", *flags, *files) as server:
+        bench = Bench(server)
+        bench.redis.execute_command(
+            "ACL", "SETUSER", "me", "on", ">secret", "~rq:*", "&*", "+@all", "-@dangerous", "+info"
+        )
+        environment = {
+            "PROCESSINGPOOL_REDIS_URL": f"rediss://127.0.0.1:{port}/0",
+            "PROCESSINGPOOL_REDIS_CA_FILE": str(authority),
+            "PROCESSINGPOOL_REDIS_SERVER_NAME": "redis.internal",
+            "PROCESSINGPOOL_REDIS_USERNAME": "me",
+            "PROCESSINGPOOL_REDIS_PASSWORD": "secret",
+        }
+        worker = start("--url", environment["PROCESSINGPOOL_REDIS_URL"], environment=environment)
+        assert bench.finished(bench.enqueue("add", 1, 2)).return_value() == 3
+        assert worker.stop() == 0
+        stranger = start(
+            "--url",
+            environment["PROCESSINGPOOL_REDIS_URL"],
+            environment={**environment, "PROCESSINGPOOL_REDIS_SERVER_NAME": "other.internal"},
+        )
+        stranger.said("cannot be reached")
+        bench.redis.close()
+
+
+def certificates(folder, name):
+    """A certificate for the name, its key, and the authority's certificate (its path is returned)."""
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    begin = datetime.now(UTC) - timedelta(hours=1)
+
+    def signed(subject, public_key, extension):
+        return (
+            x509.CertificateBuilder(
+                authority, subject, public_key, x509.random_serial_number(), begin, begin + timedelta(days=1)
+            )
+            .add_extension(extension, critical=True)
+            .sign(authority_key, hashes.SHA256())
+        )
+
+    own = signed(authority, authority_key.public_key(), x509.BasicConstraints(ca=True, path_length=None))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    server = signed(subject, key.public_key(), x509.SubjectAlternativeName([x509.DNSName(name)]))
+    pem = serialization.Encoding.PEM
+    (folder / "ca.pem").write_bytes(own.public_bytes(pem))
+    (folder / "cert.pem").write_bytes(server.public_bytes(pem))
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (folder / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+    return folder / "ca.pem"

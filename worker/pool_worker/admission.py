@@ -57,13 +57,13 @@ def unpack(stored: bytes) -> bytes:
     try:
         payload = unpacker.decompress(stored, LARGEST_PAYLOAD_BYTES)
     except zlib.error:
-        payload = stored  # RQ reads uncompressed payloads, too
-    if unpacker.unconsumed_tail or len(payload) > LARGEST_PAYLOAD_BYTES:
+        return stored  # RQ reads payloads that are not compressed, too
+    if unpacker.unconsumed_tail:
         raise RefusedError(
             f"the job's payload is larger than {LARGEST_PAYLOAD_BYTES >> 20} MiB: put large input into a file and "
             "enqueue its path"
         )
-    return payload
+    return payload if unpacker.eof else stored
 
 
 def admit(raw: Mapping[bytes, bytes], serializer: Serializer, allowed: AllowList) -> None:

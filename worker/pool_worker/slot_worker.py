@@ -100,6 +100,8 @@ class SlotWorker(SimpleWorker):
                 self._perform(run, job, raw)
         except JobInterrupt:
             pass
+        except Exception as error:  # noqa: BLE001 - the slot goes on, and the claim is given back
+            log.error("job=%s: its slot met an error of its own: %r", run.claimed.job_id, error)  # noqa: TRY400
         finally:
             self._close(run)
             released = run.phase is RunPhase.RELEASED
@@ -215,12 +217,14 @@ class SlotWorker(SimpleWorker):
 
     def _finalize_success(self, job: Job, queue: Queue, execution: Execution, return_value: Any) -> None:
         assert self.run is not None
+        self.interrupts.disarm()
         if self.run.begin_finish():
             super()._finalize_success(job, queue, execution, return_value)
 
     def _finalize_failure(self, job: Job, queue: Queue, execution: Execution, exc_info: Any) -> None:
         run = self.run
         assert run is not None
+        self.interrupts.disarm()
         if run.phase is not RunPhase.FINISHING and not run.begin_finish():
             return  # released or lost
         try:

@@ -19,6 +19,7 @@ from pool_worker.surroundings import Surroundings
 from redis import Redis
 
 log = logging.getLogger(__name__)
+TRIALS_ON_LEAVING: Final = 4  # about two seconds
 IDLE_WAIT_SECONDS: Final = 5.0  # a safety net: the poller rings long before
 
 
@@ -74,20 +75,21 @@ class Slots:
         return [run for run in found if run is not None and run.is_open]
 
     def resize(self, target: int) -> None:
-        """Grow at once; a slot too many goes when it is idle."""
+        """Grow at once; a slot too many goes when it is idle. Called again and again, it also replaces a slot that died."""
         with self._lock:
-            if self._closed or target == self._target:
+            if self._closed:
                 return
-            if self._target:
-                log.info("slots: %d instead of %d", target, self._target)
-            self._target = target
+            if target != self._target:
+                if self._target:
+                    log.info("slots: %d instead of %d", target, self._target)
+                self._target = target
+                self._bell.ring_all()
             for index in range(target):
                 thread = self._threads.get(index)
                 if thread is None or not thread.is_alive():
                     thread = threading.Thread(target=self._serve, args=(index,), name=f"slot-{index}", daemon=True)
                     self._threads[index] = thread
                     thread.start()
-        self._bell.ring_all()
 
     def close(self) -> None:
         """No more claims, for ever. Running jobs go on."""
@@ -163,6 +165,8 @@ class Slots:
                 reply = scripts.run(self._claim(worker, execution))
             except REDIS_TROUBLE as error:
                 self._around.link.down(error)
+                if self._leaves(index) and attempt >= TRIALS_ON_LEAVING:
+                    return  # if it was given, its lease returns it
                 time.sleep(pause_seconds(attempt))
                 attempt += 1
                 continue
