@@ -22,7 +22,8 @@ from demo.speech import MANIFEST, SpeechError, make_clips, word_error_rate
 from pool_client.files import media_files
 from pool_contract.local import state_folder
 from pool_operator.api.load import load_pool
-from pool_operator.app.local import LocalOptions, LocalPool, local_pool
+from pool_operator.app.local import local_pool
+from pool_operator.app.local_pool import LocalOptions, LocalPool
 from pool_operator.app.local_report import Json, timeline
 from pool_operator.backends.base import PoolKey
 from pool_operator.backends.local.state import StateFolder

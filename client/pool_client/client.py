@@ -41,7 +41,7 @@ SOURCES: Final = uuid.UUID("5d1f4a6e-0d3b-4c86-9a52-6c5b8a7b4e10")
 """Namespace of ids that are made from a file's path, size and time."""
 
 
-class ClientError(Exception):
+class ClientError(ValueError):
     """Something was asked for that cannot be done; the text is one sentence."""
 
 

@@ -20,7 +20,8 @@ from redis.exceptions import RedisError
 from pool_client.files import media_files
 from pool_contract import keys
 from pool_operator.api.load import load_pool
-from pool_operator.app.local import LocalError, LocalOptions, LocalPool, local_pool
+from pool_operator.app.local import local_pool
+from pool_operator.app.local_pool import LocalError, LocalOptions, LocalPool
 from pool_operator.app.local_report import build_report, gather
 from pool_operator.backends.base import PoolKey
 from pool_operator.backends.local.server import ServerError
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     except WRONG_INPUT as error:
         print(f"processingpool run: {error}", file=sys.stderr)
         return 2
+    except (RedisError, OSError) as error:
+        print(f"processingpool run: Redis, or a file, cannot be used: {error}", file=sys.stderr)
+        return 1
 
 
 def read_arguments(arguments: Sequence[str]) -> RunArguments:
@@ -94,10 +98,8 @@ async def run(arguments: RunArguments) -> int:
             raise _StartedError(str(error)) from error
         finally:
             screen.ending = True
-            back = await screen.during(it.end(hurry))
+            await screen.during(it.end(hurry))
             screen.close()
-        if back:
-            screen.say(f"{back} running jobs went back to their queue: the next run continues with them")
         if arguments.report is not None:
             await write_report(it, arguments.report, log_from=log_from, jobs=jobs, unlogged=True)
         failed = await _failed(it) - failed_before

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.live import Live
 
 from pool_contract.messages import PoolSettings
-from pool_operator.app.local import LocalPool
+from pool_operator.app.local_pool import LocalPool
 from pool_operator.app.local_report import Lifetime
 from pool_operator.app.picture import PoolPicture, look
 from pool_operator.backends.local.backend import Cause
-from pool_operator.cli.run_view import PlainLines, RunView, money, render, totals
+from pool_operator.cli.run_view import PlainLines, RunView, farewell, render
 from pool_operator.telemetry.logs import TextFormatter
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Screen:
             async with asyncio.timeout(LOOK_SECONDS):
                 pictures = await look(it.redis, it.prefix, {it.pool.uid: self._settings})
             view = run_view(it, pictures[0], ending=self.ending)
-            self.farewell = f"{totals(view.picture.queues)}; {money(view.replica_seconds, view.cost)}"
+            self.farewell = farewell(view)
             if self._live is not None:
                 self._live.update(render(view), refresh=True)
             elif self._lines is not None:

@@ -171,6 +171,13 @@ def totals(queues: Iterable[QueueRow]) -> str:
     return ", ".join(parts)
 
 
+def farewell(view: RunView) -> str:
+    """The last line of a run."""
+    left = sum(one.waiting + one.running + one.scheduled for one in view.picture.queues)
+    kept = f"; {left} jobs are left for the next run" if left else ""
+    return f"{totals(view.picture.queues)}; {money(view.replica_seconds, view.cost)}{kept}"
+
+
 def status_lines(pictures: Sequence[PoolPicture]) -> Group:
     """The answer of `status`."""
     parts: list[RenderableType] = []

@@ -216,7 +216,9 @@ class LocalBackend:
         log.warning("pool=%s replica=%s ended by itself (%s): %s", one.pool.key, one.id, _status(status), words)
         sentence = ""
         if one.ready_at is None:
-            sentence = f"replicas end while they start ({_status(status)}): {words or 'without a word'} (log: {one.log})"
+            sentence = (
+                f"replicas end while they start ({_status(status)}): {words or 'without a word'} (log: {one.log})"
+            )
         _failed(held, began, sentence, tell=status == WRONG_USAGE)
 
     async def run(self) -> None:

@@ -19,6 +19,7 @@ from typing import Final
 
 NOTES: Final = "processes"
 LEFTOVER_SECONDS: Final = 15.0
+KEPT_LOGS: Final = 200
 
 
 class PoolBusyError(Exception):
@@ -78,6 +79,12 @@ class StateFolder:
             last = int(time.time()) if path.exists() else 0  # unreadable: surely above what was there
         _write(path, str(last + 1))
         return last + 1
+
+    def prune_logs(self) -> None:
+        """Keep the newest logs of workers; each replica writes one of its own."""
+        logs = sorted(self.logs.glob("local-*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in logs[KEPT_LOGS:]:
+            old.unlink(missing_ok=True)
 
     # --- processes ------------------------------------------------------------------------------------------------
 
