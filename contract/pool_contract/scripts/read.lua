@@ -15,7 +15,7 @@ local hinted = kind(hints) == 'hash'
 -- --- queues -------------------------------------------------------------------------------------------------------
 
 local function enqueued_at(job)
-  local at = job and redis.pcall('HGET', key('job', job), 'enqueued_at')
+  local at = job and redis.pcall('HGET', P .. ':job:' .. job, 'enqueued_at')
   return type(at) == 'string' and at or ''
 end
 
@@ -30,12 +30,18 @@ local function hinted_seconds(queue_key, waiting)
   return sum
 end
 
-local WANTED = {'list', 'list', 'zset', 'zset', 'zset', 'zset', 'zset', 'zset'}
+-- The keys of a queue: middle of the name, end of the name, type. The most frequent come first: as soon as all keys that
+-- exist were met, the rest is empty.
+local PARTS = {
+  {'queue:', '', 'list'}, {'pp:leases:', '', 'zset'}, {'wip:', '', 'zset'}, {'failed:', '', 'zset'},
+  {'scheduled:', '', 'zset'}, {'deferred:', '', 'zset'}, {'ready:', '', 'zset'}, {'queue:', ':intermediate', 'list'},
+}
 
 local function problem_of(names)
-  for i, wanted in ipairs(WANTED) do
-    if not fits(names[i], wanted) then
-      return names[i] .. ' holds a ' .. kind(names[i]) .. ', not a ' .. (wanted == 'zset' and 'sorted set' or wanted)
+  for i, part in ipairs(PARTS) do
+    if not fits(names[i], part[3]) then
+      local wanted = part[3] == 'zset' and 'sorted set' or part[3]
+      return names[i] .. ' holds a ' .. kind(names[i]) .. ', not a ' .. wanted
     end
   end
   return ''
@@ -46,31 +52,47 @@ local function size(command, name)
   return type(found) == 'number' and found or nil
 end
 
-local function row_of(queue)
-  local names = {
-    key('queue', queue), key('queue', queue, 'intermediate'), key('pp', 'leases', queue), key('wip', queue),
-    key('scheduled', queue), key('ready', queue), key('failed', queue), key('deferred', queue),
-  }
-  if redis.call('EXISTS', unpack(names)) == 0 then
-    return {0}
-  end
-  local sizes = {}
-  for i, name in ipairs(names) do
-    sizes[i] = size(WANTED[i] == 'list' and 'LLEN' or 'ZCARD', name)
+-- Sizes in the order of PARTS, or nil and a problem
+local function sizes_of(names, left)
+  local sizes = {0, 0, 0, 0, 0, 0, 0, 0}
+  for i, part in ipairs(PARTS) do
+    if left == 0 then
+      break
+    end
+    sizes[i] = size(part[3] == 'list' and 'LLEN' or 'ZCARD', names[i])
     if not sizes[i] then
-      return {-1, problem_of(names)}
+      return nil, problem_of(names)
+    elseif sizes[i] > 0 then
+      left = left - 1
     end
   end
-  local waiting, intermediate, leases, wip, scheduled, ready, failed, deferred = unpack(sizes)
-  local expired = leases > 0 and redis.call('ZCOUNT', names[3], '-inf', '(' .. decimal(NOW)) or 0
-  local live_wip = wip > 0 and redis.call('ZCOUNT', names[4], decimal(NOW), '+inf') or 0
+  return sizes
+end
+
+local function row_of(queue)
+  local names = {}
+  for i, part in ipairs(PARTS) do
+    names[i] = P .. ':' .. part[1] .. queue .. part[2]
+  end
+  local left = redis.call('EXISTS', unpack(names))
+  if left == 0 then
+    return {0}
+  end
+  local sizes, problem = sizes_of(names, left)
+  if not sizes then
+    return {-1, problem}
+  end
+  local waiting, leases, wip, failed, scheduled, deferred, ready, intermediate = unpack(sizes)
+  local expired = leases > 0 and redis.call('ZCOUNT', names[2], '-inf', '(' .. decimal(NOW)) or 0
+  -- every claim of ours has a live entry in wip; what is more is foreign, or dead
+  local foreign = wip > leases and math.max(0, redis.call('ZCOUNT', names[3], decimal(NOW), '+inf') - leases) or 0
   local due, next_due = ready, ''
   if scheduled > 0 then
     due = due + redis.call('ZCOUNT', names[5], '-inf', decimal(NOW + A.lookahead_seconds))
     next_due = redis.call('ZRANGEBYSCORE', names[5], '(' .. decimal(NOW), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or ''
   end
   return {
-    waiting, intermediate, leases - expired, expired, math.max(0, live_wip - leases), scheduled, due, next_due,
+    waiting, intermediate, leases - expired, expired, foreign, scheduled, due, next_due,
     waiting > 0 and enqueued_at(redis.call('LINDEX', names[1], 0)) or '',
     waiting > 1 and enqueued_at(redis.call('LINDEX', names[1], -1)) or '',
     failed, deferred, hinted_seconds(names[1], waiting),
