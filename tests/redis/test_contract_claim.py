@@ -124,6 +124,13 @@ def test_who_asks_first_after_redis_forgot_is_the_replica(office):
     assert office.claim("r1", incarnation="another") is Refusal.STALE
 
 
+def test_a_claim_that_is_none_does_not_count(office):
+    """Else the replica would never be empty."""
+    office.redis.sadd(keys.claims(PREFIX, "r1"), "nobody-owns-it")
+    assert office.claim("r1") is Refusal.EMPTY
+    assert office.drain("r1") == {"r1": 0}
+
+
 @pytest.mark.parametrize("junk", ["no-such-job", "with:colon", "with space", b"\xff\xfe", "", "x" * 5000])
 def test_ids_that_are_no_job_are_dropped(office, junk):
     office.redis.rpush(keys.queue(PREFIX, "default"), junk)

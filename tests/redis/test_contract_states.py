@@ -125,6 +125,11 @@ class Jobs(RuleBasedStateMachine):
         self.known.discard(job)
         self.dropped.discard(job)
 
+    @rule(job=jobs, queue=st.sampled_from(QUEUES))
+    def enqueue_anew_while_it_runs(self, job, queue):
+        if office.redis.hget(keys.job(PREFIX, job), "status") == b"started":
+            office.enqueue(queue, job_id=job)
+
     @rule(job=jobs)
     def requeue(self, job):
         try:
@@ -369,6 +374,7 @@ class Jobs(RuleBasedStateMachine):
         return False
 
 
+@pytest.mark.timeout(600)  # finding the smallest example of a failure takes its time
 def test_any_order_of_events():
     global office
     with redis_server("valkey") as server:

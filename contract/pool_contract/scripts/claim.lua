@@ -113,6 +113,8 @@ for _, job in ipairs(redis.call('SMEMBERS', claims_key)) do
     end
     busy_alone = busy_alone or owner.alone == '1'
     held = held + 1
+  else -- a claim that is none would keep the replica from ever being empty
+    redis.call('SREM', claims_key, job)
   end
 end
 if redis.call('EXISTS', key('pp', 'drain', A.replica)) == 1 then

@@ -15,7 +15,7 @@ local counts = {}
 for replica, order in pairs(A.orders) do
   redis.call('SET', key('pp', 'drain', replica), order)
   redis.call('DEL', key('pp', 'reserved', replica)) -- another replica may take what it waited for
-  redis.call('ZADD', key('pp', 'replicas', A.pool), 'NX', decimal(NOW), replica) -- so that sweep finds the mark one day
+  note_replica(A.pool, replica, 'NX') -- so that sweep finds the mark one day
   counts[replica] = redis.call('SCARD', key('pp', 'claims', replica))
 end
 return cjson.encode(counts)

@@ -231,7 +231,15 @@ end
 local SILENT_SECONDS = 3600
 local MARK_KEPT_SECONDS = 30 * 86400
 local INCARNATION_KEPT_SECONDS = 86400
+local REPLICAS_KEPT_SECONDS = 7 * 86400
 local PRUNED_AT_MOST = 200
+
+-- Put a replica on its pool's list, now (mode CH) or unless it is there already (mode NX); the list of a pool that nobody hears of any more ends by itself.
+local function note_replica(pool, replica, mode)
+  local replicas = key('pp', 'replicas', pool)
+  redis.call('ZADD', replicas, mode, decimal(NOW), replica)
+  redis.call('EXPIRE', replicas, REPLICAS_KEPT_SECONDS)
+end
 
 -- Forget replicas of a pool that were last heard of before `before` and hold nothing. Their drain marks outlive them by
 -- far: if one should live after all, it must not take a job that its leader knows it cannot take.

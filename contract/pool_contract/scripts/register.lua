@@ -10,7 +10,7 @@
 local incarnation_key, claims_key = key('pp', 'incarnation', A.replica), key('pp', 'claims', A.replica)
 local back = {}
 forget_replicas(A.pool, NOW - SILENT_SECONDS) -- of a worker that runs alone, nobody else does it
-redis.call('ZADD', key('pp', 'replicas', A.pool), 'NX', decimal(NOW), A.replica)
+note_replica(A.pool, A.replica, 'NX')
 if redis.call('GET', incarnation_key) ~= A.incarnation then
   local held = {}
   for _, job in ipairs(redis.call('SMEMBERS', claims_key)) do

@@ -5,5 +5,5 @@
 -- Arguments: prefix, pool, replica, report (JSON text), ttl_seconds. Reply: true.
 
 redis.call('SET', key('pp', 'replica', A.replica), A.report, 'EX', math.ceil(A.ttl_seconds))
-redis.call('ZADD', key('pp', 'replicas', A.pool), decimal(NOW), A.replica)
+note_replica(A.pool, A.replica, 'CH')
 return 'true'
