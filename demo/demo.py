@@ -87,7 +87,23 @@ async def demo(audio: Path | None, count: int, *, plain: bool) -> int:
     if spans:
         title = f"{report['jobs']} jobs, {report['peak_replicas']} replicas at most"
         write_plot(BUILD / "replicas.svg", replicas=timeline(spans), waiting=runs, title=title)
-    return summary(report, output, peak=None if audio or stop.is_set() else min(spec.max_replicas, len(files)))
+    status = summary(report, output, peak=None if audio or stop.is_set() else min(spec.max_replicas, len(files)))
+    if audio:
+        print(
+            "\n".join(
+                f"  {path.name}: {first_words(output / f'{job}.txt')}" for path, job in zip(files, jobs, strict=True)
+            )
+        )
+    return status
+
+
+def first_words(transcript: Path) -> str:
+    """Enough of a transcript to recognise it, and where the whole is."""
+    try:
+        text = " ".join(transcript.read_text(encoding="utf-8").split())
+    except OSError:
+        return "no transcript"
+    return f"{text[:70]}{'…' if len(text) > 70 else ''}  [{transcript.name}]"
 
 
 def clips(folder: Path, count: int) -> dict[str, str]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pool_client.client import Client, ClientError, Submitted
+    from pool_client.client import Client, Submitted
+    from pool_client.errors import ClientError
 
 __all__ = ["Client", "ClientError", "Submitted"]
 

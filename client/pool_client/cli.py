@@ -9,14 +9,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pool_client.connect import ConnectError, Target, add_arguments, find, trouble
+from pool_client.connect import Parser, Target, add_arguments, find, trouble
+from pool_client.errors import ClientError
 from pool_client.files import media_files
 from pool_client.states import JobState
 from redis import Redis
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         with Redis.from_url(target.url, socket_connect_timeout=5.0) as redis:
             client = Client(redis, prefix=target.prefix)
             return _submit(client, target, found) if command == "submit" else _jobs(client, target, found)
-    except (ConnectError, ValueError) as error:
+    except ClientError as error:
         print(f"processingpool {command}: {error}", file=sys.stderr)
         return 2
     except (RedisError, OSError) as error:
@@ -58,7 +59,7 @@ def _submit(client: Client, target: Target, found: argparse.Namespace) -> int:
     files = media_files(found.files)
     queue = found.queue or (target.queues[0] if target.queues else "default")
     if target.queues and queue not in target.queues:
-        raise ValueError(f"--queue '{queue}': the pool serves {', '.join(target.queues)}")
+        raise ClientError(f"--queue '{queue}': the pool serves {', '.join(target.queues)}")
     jobs = client.submit_files(files, queue=queue, output=found.output, language=found.language, again=found.again)
     known = sum(not one.new for one in jobs)
     if found.quiet:
@@ -81,15 +82,16 @@ def _jobs(client: Client, target: Target, found: argparse.Namespace) -> int:
     ids = found.jobs
     if found.all_failed:
         if found.action != "retry":
-            raise ValueError("--all-failed goes with `jobs retry` only")
+            raise ClientError("--all-failed goes with `jobs retry` only")
         ids = [one.id for one in client.states(_queues(client, target, found), limit=100_000) if one.status == "failed"]
     elif not ids:
-        raise ValueError(f"which jobs? processingpool jobs {found.action} JOB… (`processingpool jobs list` shows them)")
+        raise ClientError(
+            f"which jobs? processingpool jobs {found.action} JOB… (`processingpool jobs list` shows them)"
+        )
     return _follow(client, ids) if found.action == "follow" else _change(client, found.action, ids)
 
 
 def _change(client: Client, action: str, ids: Sequence[str]) -> int:
-    from pool_client.client import ClientError
 
     wrong = 0
     for job in ids:
@@ -108,8 +110,6 @@ def _change(client: Client, action: str, ids: Sequence[str]) -> int:
 
 def _follow(client: Client, ids: Sequence[str]) -> int:
     """One line per change of each job, one job after the other: each is waited for anyway."""
-    from pool_client.client import ClientError
-
     bad = 0
     for number, job in enumerate(ids, start=1):
         head = f"{number}/{len(ids)} {job}" if len(ids) > 1 else job
@@ -155,13 +155,8 @@ def _queues(client: Client, target: Target, found: argparse.Namespace) -> list[s
 # --- arguments ----------------------------------------------------------------------------------------------------
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise ValueError(f"{message}; --help lists the options")
-
-
 def _submit_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="processingpool submit",
         description="Put media files on a pool's queue. The same file is submitted once. "
         "Example: processingpool submit --pool pool.yaml recordings/*.mp3",
@@ -181,7 +176,7 @@ def _submit_parser() -> argparse.ArgumentParser:
 
 
 def _jobs_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="processingpool jobs",
         description="List, follow, cancel or retry jobs.",
         allow_abbrev=False,

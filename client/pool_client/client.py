@@ -25,10 +25,11 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
+from pool_client.errors import ClientError
 from pool_client.files import media_seconds
 from pool_client.states import ENDED, JobState, read_states
 from pool_contract import keys
-from pool_contract.jobs import ARGUMENT, TRANSCRIBE, TranscriptionJob
+from pool_contract.jobs import ARGUMENT, TRANSCRIBE, JobError, TranscriptionJob
 from pool_contract.messages import PoolSettings
 from redis import Redis
 
@@ -39,10 +40,6 @@ BATCH: Final = 500
 FOLLOW_SECONDS: Final = 0.25
 SOURCES: Final = uuid.UUID("5d1f4a6e-0d3b-4c86-9a52-6c5b8a7b4e10")
 """Namespace of ids that are made from a file's path, size and time."""
-
-
-class ClientError(ValueError):
-    """Something was asked for that cannot be done; the text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +110,12 @@ class Client:
         folder = None if output is None else str(output.absolute())
         wanted: dict[str, TranscriptionJob] = {}
         for path in files:
-            source = str(path.absolute())
-            identifier = str(uuid.uuid4()) if again else _identifier(path, folder)
-            wanted[identifier] = TranscriptionJob(source=source, output=folder, language=language)
+            payload = {"source": str(path.absolute()), "output": folder, "language": language}
+            try:
+                identifier = str(uuid.uuid4()) if again else _identifier(path, folder)
+                wanted[identifier] = TranscriptionJob.parse(payload)
+            except (JobError, OSError) as error:
+                raise ClientError(f"{path}: {error}") from error
         known = self._known(list(wanted))
         fresh = [(identifier, job, None) for identifier, job in wanted.items() if identifier not in known]
         self._enqueue(queue, settings, fresh)

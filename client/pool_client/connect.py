@@ -6,15 +6,12 @@ import argparse
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
+from pool_client.errors import ClientError
 from pool_contract import keys
 from pool_contract.local import read_endpoint, state_folder
-
-
-class ConnectError(Exception):
-    """It cannot be told which Redis is meant; the text is one sentence with the fix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +31,13 @@ class Target:
         return f"{parts.hostname or parts.path}:{parts.port or 6379}{parts.path if parts.hostname else ''}"
 
 
+class Parser(argparse.ArgumentParser):
+    """Raises where argparse would print its usage and exit: the caller says one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ClientError(f"{message}; --help lists the options")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """--pool, --redis-url and --key-prefix; the password comes by the URL or PROCESSINGPOOL_REDIS_PASSWORD."""
     parser.add_argument("--pool", metavar="POOL.yaml", help="the pool's file; its Redis and queues are used")
@@ -47,13 +51,12 @@ def find(found: argparse.Namespace) -> Target:
     """What the flags mean.
 
     Raises:
-        ConnectError: they name no Redis, or a pool that does not run.
-        ValueError: the file is no pool.
+        ClientError: they name no Redis, a pool that does not run, or a file that is no pool.
     """
     file = getattr(found, "pool_file", None) or found.pool
     url = found.redis_url or (None if file else os.environ.get("PROCESSINGPOOL_REDIS_URL"))
     if url is not None and urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
-        raise ConnectError(
+        raise ClientError(
             f"--redis-url '{_without_password(url)}': write redis://host:port/database, or rediss:// for TLS"
         )
     if file is not None:
@@ -61,7 +64,7 @@ def find(found: argparse.Namespace) -> Target:
     elif url is not None:
         target = Target(url=url)
     else:
-        raise ConnectError("which Redis? Name a POOL.yaml, or --redis-url redis://host:port/database")
+        raise ClientError("which Redis? Name a POOL.yaml, or --redis-url redis://host:port/database")
     if found.key_prefix:
         target = replace(target, prefix=found.key_prefix)
     return target
@@ -69,9 +72,12 @@ def find(found: argparse.Namespace) -> Target:
 
 def of_pool(path: Path, url: str | None = None) -> Target:
     """The Redis of a pool's file; without spec.redis, that of the run on this machine."""
-    from pool_operator.api.load import load_pool
+    from pool_operator.api.load import PoolFileError, load_pool
 
-    metadata, spec = load_pool(path)
+    try:
+        metadata, spec = load_pool(path)
+    except PoolFileError as error:
+        raise ClientError(str(error)) from error
     pool = f"{metadata.namespace}/{metadata.name}"
     queues = tuple(queue.name for queue in spec.queues)
     if url is not None:
@@ -81,7 +87,7 @@ def of_pool(path: Path, url: str | None = None) -> Target:
         return Target(url=_url(spec.redis), prefix=spec.redis.key_prefix, pool=pool, queues=queues)
     endpoint = read_endpoint(state_folder(metadata.namespace, metadata.name))
     if endpoint is None:
-        raise ConnectError(
+        raise ClientError(
             f"pool '{pool}' names no Redis and has not run on this machine: start it with `processingpool run {path}`, "
             "or name its server with --redis-url"
         )

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import glob
+import mimetypes
 import wave
 from collections.abc import Sequence
 from pathlib import Path
 
+from pool_client.errors import ClientError
+
 
 def media_files(patterns: Sequence[str]) -> list[Path]:
-    """Files, folders' files and patterns' files, each once, in order.
+    """Files, folders' media files and patterns' files, each once, in order.
 
     Raises:
-        ValueError: one names nothing.
+        ClientError: one names nothing.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
         path = Path(pattern).expanduser()
         if path.is_dir():
-            files = sorted(one for one in path.iterdir() if one.is_file() and not one.name.startswith("."))
+            files = sorted(one for one in path.iterdir() if one.is_file() and _looks_like_media(one))
         elif path.is_file():
             files = [path]
         else:
             files = [Path(one) for one in sorted(glob.glob(str(path), recursive=True)) if Path(one).is_file()]  # noqa: PTH207 - a pattern may be absolute
         if not files:
-            raise ValueError(f"'{pattern}': there is no such file, and no file matches it")
+            what = "no audio or video file in this folder" if path.is_dir() else "no such file, and no file matches it"
+            raise ClientError(f"'{pattern}': there is {what}")
         found.update(dict.fromkeys(one.absolute() for one in files))
     return list(found)
+
+
+def _looks_like_media(path: Path) -> bool:
+    """By its name; a file that a user names itself is taken as it is."""
+    kind, _ = mimetypes.guess_type(path.name)
+    return kind is not None and kind.partition("/")[0] in {"audio", "video"} and not path.name.startswith(".")
 
 
 def media_seconds(path: Path) -> float | None:

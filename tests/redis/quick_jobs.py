@@ -27,3 +27,8 @@ def crash_once(marker):
             open(marker, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
     return "done"
+
+
+def fail():
+    """Never succeed."""
+    raise ValueError("this job never succeeds")

@@ -180,14 +180,18 @@ def test_a_prefix_that_rq_does_not_have_is_refused_with_the_fix(redis):
 
 
 def test_media_files_are_found_by_name_folder_and_pattern(tmp_path):
-    for name in ("b.wav", "a.wav", ".hidden"):
+    for name in ("b.wav", "a.wav", ".hidden.wav", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "c.wav").touch()
     names = [path.name for path in media_files([str(tmp_path), str(tmp_path / "a.wav"), str(tmp_path / "**/*.wav")])]
     assert names == ["a.wav", "b.wav", "c.wav"]
-    with pytest.raises(ValueError, match="no file matches"):
+    with pytest.raises(ClientError, match="no file matches"):
         media_files([str(tmp_path / "*.mp3")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ClientError, match="no audio or video file in this folder"):
+        media_files([str(tmp_path / "empty")])
+    assert [path.name for path in media_files([str(tmp_path / "notes.txt")])] == ["notes.txt"]
 
 
 def test_the_length_is_known_of_sound_headers_only(tmp_path):

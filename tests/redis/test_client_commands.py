@@ -159,6 +159,15 @@ def test_wrong_input_is_one_sentence_and_status_2(say, folder, arguments, words)
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_job_that_no_worker_would_take_is_refused_before_anything_is_submitted(say, valkey, folder):
+    (folder / "a.mp3").touch()
+    code, _, err = say("submit", "--redis-url", valkey.url, "a.mp3", "--language", "English")
+    assert code == 2
+    assert "a.mp3: language: must be a code of two or three small letters" in err
+    with valkey.client() as redis:
+        assert redis.dbsize() == 0
+
+
 def test_a_queue_that_the_pool_does_not_serve_is_refused(say, valkey, folder):
     pool_file(folder, redis={"host": "127.0.0.1", "port": valkey.port})
     (folder / "a.mp3").touch()

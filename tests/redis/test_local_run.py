@@ -69,14 +69,16 @@ def test_a_second_ctrl_c_does_not_wait_for_running_jobs_and_loses_none(tmp_path)
             until(lambda: redis.llen(keys.run_log("rq")) == 2, "the job runs again")
 
 
-def test_a_worker_that_dies_is_replaced_and_its_job_runs_again(valkey, tmp_path):
+def test_a_worker_that_dies_is_replaced_its_job_runs_again_and_a_failed_job_is_told(valkey, tmp_path):
     with machine(tmp_path, port=valkey.port) as it, valkey.client() as redis:
         (crashing,) = enqueue(redis, "crash_once", str(tmp_path / "crashed"))
         jobs = [crashing, *enqueue(redis, "work", 0.2, number=5)]
-        report = it.done()
+        (failing,) = enqueue(redis, "fail")
+        report = it.done(status=1)
+        assert statuses(redis, [failing]) == ["failed"]
         assert finished_runs(redis) == dict.fromkeys(jobs, 1)
         assert "taken back" in it.log()
-    assert report["finished"] == 6
+    assert (report["finished"], report["failed"]) == (6, 1)
     assert [report[name] for name in ("lost", "duplicated", "killed")] == [0, 0, 0]
     assert report["interrupted"] == 1
 

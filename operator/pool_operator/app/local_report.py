@@ -51,14 +51,35 @@ class Evidence:
     where: Mapping[str, int]  # job id -> in how many places of RQ it is
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What was there when a run began, and is not its doing."""
+
+    ended: frozenset[str] = frozenset()  # job ids
+    lines: int = 0  # of the run log
+
+
+async def before(redis: AsyncRedis, prefix: str, queues: Sequence[str]) -> Before:
+    """Look before the run begins."""
+    ended = [job for kind, ids in await _places(redis, prefix, queues) if kind in ENDED for job in ids]
+    lines: Any = await redis.llen(keys.run_log(prefix))
+    return Before(ended=frozenset(ended), lines=lines)
+
+
 async def gather(
-    redis: AsyncRedis, prefix: str, queues: Sequence[str], *, jobs: Collection[str] | None = None, log_from: int = 0
+    redis: AsyncRedis,
+    prefix: str,
+    queues: Sequence[str],
+    *,
+    jobs: Collection[str] | None = None,
+    began: Before | None = None,
 ) -> Evidence:
-    """Read the evidence on these jobs, or on all that ran since `log_from` or have not ended."""
-    lines: Any = await redis.lrange(keys.run_log(prefix), log_from, -1)
+    """Read the evidence on these jobs, or on all that had not ended when the run began."""
+    began = began or Before()
+    lines: Any = await redis.lrange(keys.run_log(prefix), began.lines, -1)
     runs = [run for run in map(_line, lines) if run is not None]
     places = await _places(redis, prefix, queues)
-    known = [str(run["job"]) for run in runs] + [job for kind, ids in places if kind not in ENDED for job in ids]
+    known = [str(run["job"]) for run in runs] + [job for _, found in places for job in found if job not in began.ended]
     ids = list(dict.fromkeys(known if jobs is None else jobs))
     pipeline = redis.pipeline(transaction=False)
     for job in ids:

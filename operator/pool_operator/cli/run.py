@@ -17,19 +17,21 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from pool_client.connect import Parser
+from pool_client.errors import ClientError
 from pool_client.files import media_files
 from pool_contract import keys
-from pool_operator.api.load import load_pool
+from pool_operator.api.load import PoolFileError, load_pool
 from pool_operator.app.local import local_pool
 from pool_operator.app.local_pool import LocalError, LocalOptions, LocalPool
-from pool_operator.app.local_report import build_report, gather
+from pool_operator.app.local_report import Before, before, build_report, gather
 from pool_operator.backends.base import PoolKey
 from pool_operator.backends.local.server import ServerError
 from pool_operator.backends.local.state import PoolBusyError
 from pool_operator.backends.local.template import TemplateError
 from pool_operator.cli.run_screen import Screen, lifetimes, price_per_hour, settings_of
 
-WRONG_INPUT = (LocalError, ServerError, PoolBusyError, TemplateError, ValueError)
+WRONG_INPUT = (ClientError, LocalError, PoolBusyError, PoolFileError, ServerError, TemplateError)
 
 
 class _StartedError(Exception):
@@ -66,11 +68,11 @@ def main(arguments: Sequence[str]) -> int:
 def read_arguments(arguments: Sequence[str]) -> RunArguments:
     """
     Raises:
-        ValueError: one sentence.
+        ClientError: one sentence.
     """
     found = vars(_parser().parse_args(list(arguments)))
     if found["grace_seconds"] < 1:
-        raise ValueError(f"--grace-seconds {found['grace_seconds']:g}: must be at least 1")
+        raise ClientError(f"--grace-seconds {found['grace_seconds']:g}: must be at least 1")
     return RunArguments(**{**found, "submit": tuple(found["submit"])})
 
 
@@ -80,7 +82,7 @@ async def run(arguments: RunArguments) -> int:
     key = PoolKey(namespace=metadata.namespace, name=metadata.name)
     files = media_files(arguments.submit)
     if arguments.report is not None and not arguments.report.absolute().parent.is_dir():
-        raise ValueError(f"--report {arguments.report}: there is no folder {arguments.report.absolute().parent}")
+        raise ClientError(f"--report {arguments.report}: there is no folder {arguments.report.absolute().parent}")
     stop, hurry = asyncio.Event(), asyncio.Event()
     on_signals(stop, hurry)
     options = LocalOptions(
@@ -89,7 +91,7 @@ async def run(arguments: RunArguments) -> int:
     async with local_pool(key, spec, options) as it:
         screen = Screen(it, plain=arguments.plain or not sys.stdout.isatty())
         screen.introduce()
-        log_from = int(await it.redis.llen(keys.run_log(it.prefix)))
+        began = await before(it.redis, it.prefix, [one.name for one in spec.queues])
         jobs = submit(it, files, arguments.queue, screen.say) if files else None
         failed_before = await _failed(it)
         try:
@@ -101,7 +103,7 @@ async def run(arguments: RunArguments) -> int:
             await screen.during(it.end(hurry))
             screen.close()
         if arguments.report is not None:
-            await write_report(it, arguments.report, log_from=log_from, jobs=jobs, unlogged=True)
+            await write_report(it, arguments.report, began=began, jobs=jobs, unlogged=True)
         failed = await _failed(it) - failed_before
     screen.say(screen.farewell)
     return 1 if arguments.until_done and failed > 0 else 0
@@ -116,7 +118,7 @@ def submit(it: LocalPool, files: Sequence[Path], queue: str | None, say: Callabl
     assert it.pool.spec is not None
     names = [one.name for one in it.pool.spec.queues]
     if queue is not None and queue not in names:
-        raise ValueError(f"--queue '{queue}': the pool serves {', '.join(names)}")
+        raise ClientError(f"--queue '{queue}': the pool serves {', '.join(names)}")
     with Redis.from_url(it.endpoint.url) as redis:
         client = Client(redis, prefix=it.prefix)
         submitted = client.submit_files(files, queue=queue or names[0], settings=settings_of(it))
@@ -129,13 +131,13 @@ def submit(it: LocalPool, files: Sequence[Path], queue: str | None, say: Callabl
 
 
 async def write_report(
-    it: LocalPool, path: Path, *, log_from: int = 0, jobs: Sequence[str] | None, unlogged: bool = False
+    it: LocalPool, path: Path, *, began: Before | None = None, jobs: Sequence[str] | None, unlogged: bool = False
 ) -> dict[str, Any]:
     """Judge the run by the jobs' run log and by Redis; write JSON."""
     spec = it.pool.spec
     assert spec is not None
     queues = [one.name for one in spec.queues]
-    evidence = await gather(it.redis, it.prefix, queues, jobs=jobs, log_from=log_from)
+    evidence = await gather(it.redis, it.prefix, queues, jobs=jobs, began=began)
     report = build_report(
         evidence,
         replicas=lifetimes(it),
@@ -168,13 +170,8 @@ def on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, asked)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise ValueError(f"{message}; --help lists the options")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="processingpool run",
         description="Run a pool on this machine: workers are processes, and an embedded Valkey holds the queues where the "
         "pool names no Redis. Stop with Ctrl-C; nothing is lost, the next run continues.",

@@ -14,7 +14,8 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from pool_client.connect import ConnectError, Target, add_arguments, find, trouble
+from pool_client.connect import Parser, Target, add_arguments, find, trouble
+from pool_client.errors import ClientError
 from pool_contract.messages import PoolSettings
 from pool_operator.app.picture import PoolPicture, look, published_pools
 from pool_operator.cli.run_view import status_lines
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
         found = _parser().parse_args(list(arguments[1:]))
         target = find(found)
         pictures = asyncio.run(_look(target))
-    except (ConnectError, ValueError) as error:
+    except ClientError as error:
         print(f"processingpool status: {error}", file=sys.stderr)
         return 2
     except (RedisError, OSError, TimeoutError) as error:
@@ -58,13 +59,8 @@ def _plain(picture: PoolPicture) -> dict[str, Any]:
     return found
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise ValueError(f"{message}; --help lists the options")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="processingpool status",
         description="Show pools, their queues, replicas and running jobs, on a cluster or on this machine.",
         allow_abbrev=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection
@@ -212,8 +213,8 @@ class LocalBackend:
 
     @staticmethod
     def _fell(held: _Held, one: LocalReplica, began: float, status: int) -> None:
-        words = last_line(one.log)
-        log.warning("pool=%s replica=%s ended by itself (%s): %s", one.pool.key, one.id, _status(status), words)
+        words = last_line(one.log) if status > 0 else ""  # a signal leaves no last words
+        log.warning("pool=%s replica=%s ended by itself (%s) %s", one.pool.key, one.id, _status(status), words)
         sentence = ""
         if one.ready_at is None:
             sentence = (
@@ -296,4 +297,6 @@ def _shown(one: LocalReplica, rank: int, now: float) -> Replica:
 
 
 def _status(status: int) -> str:
-    return f"signal {-status}" if status < 0 else f"exit status {status}"
+    if status >= 0:
+        return f"exit status {status}"
+    return f"signal {-status}" + (", out of memory?" if status == -signal.SIGKILL else "")
