@@ -31,7 +31,7 @@ from pool_contract.scripts import Claimed, Refusal, StaleEpochError
 
 settings.register_profile(
     "contract",
-    max_examples=int(os.environ.get("CONTRACT_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("CONTRACT_EXAMPLES", "120")),
     stateful_step_count=40,
     deadline=None,
     database=None,
@@ -40,7 +40,7 @@ settings.register_profile(
 )
 
 QUEUES = ("high", "low")
-REPLICAS = ("r1", "r2", "r3")
+REPLICAS = ("r1", "r2")
 MAX_LOSSES = 1
 LIMIT = RateLimit("vendor", 2)
 REGISTRIES = (keys.scheduled, keys.deferred, keys.ready, keys.failed, keys.finished, keys.canceled)
@@ -139,19 +139,18 @@ class Jobs(RuleBasedStateMachine):
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
-    @rule(replica=st.sampled_from(REPLICAS))
-    def claim(self, replica):
-        reply = self._claim(replica)
-        if replica in self.drained:
-            assert reply.refusal is Refusal.DRAINED
-        if reply.claimed is None:
-            return
-        claim = reply.claimed
-        assert claim.job_id in self.known
-        others = office.redis.scard(keys.claims(PREFIX, replica)) - 1
-        if claim.alone:
-            assert others == 0
-        self.held[claim.job_id] = (claim, replica)
+    @rule(replica=st.sampled_from(REPLICAS), slots=st.integers(1, 3))
+    def claim(self, replica, slots):
+        for _ in range(slots):
+            reply = self._claim(replica)
+            if replica in self.drained:
+                assert reply.refusal is Refusal.DRAINED
+            if reply.claimed is None:
+                return
+            claim = reply.claimed
+            assert claim.job_id in self.known
+            self.held[claim.job_id] = (claim, replica)
+            self.who_runs_alone_runs_alone()
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), how=st.sampled_from(["finish", "fail", "release", "crash after commit"]))
@@ -201,12 +200,27 @@ class Jobs(RuleBasedStateMachine):
         self._register(replica)
         assert office.redis.scard(keys.claims(PREFIX, replica)) == 0
 
+    @rule(replica=st.sampled_from(REPLICAS), slots=st.integers(2, 3))
+    def crash_and_go_on(self, replica, slots):
+        """What was lost stands at the head now, and this replica is empty."""
+        self.claim(replica, slots)
+        self.restart(replica)
+        self.claim(replica, slots)
+
     @precondition(lambda self: self.held)
     @rule(data=st.data())
     def freeze(self, data):
         """A lease runs out while its worker still believes in it."""
         job = data.draw(st.sampled_from(sorted(self.held)))
         office.expire(self.held[job][0])
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), number=st.integers(1, 3))
+    def die_slowly(self, data, number):
+        """Leases run out and are reclaimed at once; the workers have not noticed yet."""
+        for job in data.draw(st.lists(st.sampled_from(sorted(self.held)), max_size=number, unique=True)):
+            office.expire(self.held[job][0])
+        self.reclaim(set())
 
     # --- operators --------------------------------------------------------------------------------------------------
 
