@@ -42,9 +42,13 @@ class _NamedSSLConnection(SSLConnection):
             self.host = host
 
 
-def connect(settings: Settings, kind: type[T]) -> T:
+def connect(settings: Settings, kind: type[T], timeout_seconds: float = CALL_TIMEOUT_SECONDS) -> T:
     """A client that never repeats a command by itself: a claim whose reply was lost must not become two."""
-    return kind(connection_pool=_pool(settings, Retry(NoBackoff(), 0)))
+    timeouts = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": min(timeout_seconds, CONNECT_TIMEOUT_SECONDS),
+    }
+    return kind(connection_pool=_pool(settings, Retry(NoBackoff(), 0), **timeouts))
 
 
 def connect_patiently(settings: Settings) -> Redis:
@@ -126,7 +130,8 @@ class Link:
         self.where = where
         self._lock = threading.Lock()
         self._trouble = ""
-        self._said_at = 0.0
+        self._said_at: dict[str, float] = {}
+        self._announced = False
         self.refused_since: float | None = None
 
     @property
@@ -143,9 +148,12 @@ class Link:
                 self.refused_since = None
             elif self.refused_since is None:
                 self.refused_since = now
-            if text == self._trouble and now - self._said_at < SAY_AGAIN_SECONDS:
+            self._trouble = text
+            # what works for one caller may not work for another: a trouble that comes and goes is said once a minute
+            if now - self._said_at.get(text, -SAY_AGAIN_SECONDS) < SAY_AGAIN_SECONDS:
                 return
-            self._trouble, self._said_at = text, now
+            self._said_at[text] = now
+            self._announced = True
         log.warning("%s; trying again", text)
 
     def up(self) -> None:
@@ -153,10 +161,10 @@ class Link:
         if not self._trouble:
             return
         with self._lock:
-            if not self._trouble:
-                return
             self._trouble, self.refused_since = "", None
-        log.info("Redis at %s is back", self.where)
+            announced, self._announced = self._announced, False
+        if announced:
+            log.info("Redis at %s is back", self.where)
 
 
 def pause_seconds(attempt: int) -> float:

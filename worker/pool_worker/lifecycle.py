@@ -22,6 +22,7 @@ from pool_worker.connection import REDIS_TROUBLE, connect, pause_seconds
 from pool_worker.control import Orders
 from pool_worker.events import Event, Inbox
 from pool_worker.replica import Replica
+from pool_worker.settings import Settings
 from redis import Redis
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ CONTROL_PERIOD_SECONDS: Final = 1.0
 STOPPING_PERIOD_SECONDS: Final = 0.05
 SECOND_SIGNAL_SECONDS: Final = 1.0
 """A second signal this soon is the same one, sent by a terminal and by a parent."""
+CALL_TIMEOUT_SECONDS: Final = 2.0  # a signal waits so long at most
 REFUSED_SECONDS: Final = 30.0
 UNREGISTER_SECONDS: Final = 2.0
 
@@ -40,7 +42,7 @@ class Lifecycle:
         self._replica = replica
         self._settings = replica.settings
         self._inbox = inbox
-        self._redis = connect(self._settings, Redis)
+        self._redis = connect(self._settings, Redis, CALL_TIMEOUT_SECONDS)
         self._drain: DrainOrder | None = None
         self._control_at = 0.0
         self._stop_at: float | None = None  # when the first signal came
@@ -85,10 +87,9 @@ class Lifecycle:
         if time.monotonic() < self._control_at:
             return
         self._control_at = time.monotonic() + CONTROL_PERIOD_SECONDS
-        parent = self._settings.parent_pid
-        if parent is not None and os.getppid() != parent:
+        if is_orphan(self._settings):
             self._release_now = True
-            self._inbox.put((Event.SIGNAL, f"the parent process {parent} has ended"))
+            self._inbox.put((Event.SIGNAL, "the parent process has ended"))
         self._replica.meter.sample(self._replica.slots.runs)
         self._replica.observe(self._orders())
         if (
@@ -132,6 +133,8 @@ class Lifecycle:
                 event, text = self._inbox.get(timeout=STOPPING_PERIOD_SECONDS)
             except Empty:
                 continue
+            if event is Event.DONE:
+                continue
             again = time.monotonic() - self._stop_at > SECOND_SIGNAL_SECONDS
             if again or event is not Event.SIGNAL:
                 log.warning("%s: running jobs are handed back now", text)
@@ -168,3 +171,8 @@ class Lifecycle:
         thread = threading.Thread(target=self._replica.last_report, name="last-report", daemon=True)
         thread.start()
         thread.join(max(0.0, end - time.monotonic()))
+
+
+def is_orphan(settings: Settings) -> bool:
+    """Whether the process that we must not outlive has ended."""
+    return settings.parent_pid is not None and os.getppid() != settings.parent_pid

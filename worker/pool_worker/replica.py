@@ -104,6 +104,8 @@ class Replica:
 
     def begin(self) -> None:
         """The model is loaded, or none is needed: take jobs."""
+        if self.phase is ReplicaPhase.STOPPING:  # a signal came while the model was loading
+            return
         self.meter.idle_base()
         self._ready_at = time.time()
         self.phase = ReplicaPhase.READY
@@ -209,6 +211,7 @@ class Replica:
                     job_id=run.claimed.job_id,
                     queue=run.claimed.queue,
                     started_at=run.started_at,
+                    progress=run.progress(),
                     peak_memory_bytes=run.peak_memory_bytes,
                 )
                 for run in self.slots.runs

@@ -28,6 +28,7 @@ class Run:
         self.claimed = claimed
         self.started_at = time.time()
         self.peak_memory_bytes: int | None = None
+        self.progress: Callable[[], float | None] = lambda: None
         self._lock = threading.Lock()
         self._phase = RunPhase.RUNNING
 

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from redis.client import Pipeline
 from rq.job import Job, JobStatus
+from rq.utils import now
 
 from pool_worker.admission import AllowList, RefusedError, defined_there, not_allowed, unpack
 
 log = logging.getLogger(__name__)
+PROGRESS: Final = "progress"  # of a job's meta
 NEEDED: Final = (b"created_at", b"enqueued_at", b"origin", b"description", b"timeout", b"failure_ttl", b"result_ttl")
 
 
@@ -35,6 +37,27 @@ class SlotJob(Job):
             readable = {field: raw[field] for field in NEEDED if field in raw and _readable(field, raw[field])}
             self.restore({**readable, **payload})
         self._stored = raw.get(b"data")
+
+    def begin(self, worker_name: str, queue: str) -> None:
+        """Look as the claim has left it in Redis."""
+        self.worker_name, self.origin = worker_name, queue
+        self.started_at = self.last_heartbeat = now()
+        self._status = JobStatus.STARTED
+
+    def progress(self) -> float | None:
+        """What the job's code says of itself, 0..1."""
+        share = self.meta.get(PROGRESS)
+        return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else None
+
+    def drop_webhooks(self) -> None:
+        """RQ would send requests to addresses from Redis. They are kept in the hash, and not sent from here."""
+        if self.webhooks:
+            log.warning(
+                "job=%s has webhooks, which this worker does not send: start it with --allow-webhooks "
+                "(PROCESSINGPOOL_ALLOW_WEBHOOKS=1) if every producer is trusted",
+                self.id,
+            )
+            self.webhooks = []  # a save leaves the hash's own field alone
 
     def to_dict(self, include_meta: bool = True, include_result: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
         """RQ packs the payload anew at every save; nobody changed it, so the stored bytes stay."""

@@ -124,13 +124,17 @@ class SlotWorker(SimpleWorker):
         job = SlotJob(self.run.claimed.job_id, connection=self._job_connection, serializer=self.serializer)
         job.allowed = self._around.allowed
         job.take(raw)
-        if job.webhooks and not self._around.settings.allow_webhooks:
-            log.warning(
-                "job=%s has webhooks, which this worker does not send: start it with --allow-webhooks "
-                "(PROCESSINGPOOL_ALLOW_WEBHOOKS=1) if every producer is trusted",
+        if not self._around.settings.allow_webhooks:
+            job.drop_webhooks()
+        cap = self._around.timeout_cap()
+        if job.timeout is not None and job.timeout > cap:
+            log.info(
+                "job=%s: its time-out of %d s is cut to %d s (jobs.timeoutSeconds, or --job-timeout-seconds outside a pool)",
                 job.id,
+                job.timeout,
+                cap,
             )
-            job.send_webhooks = _send_nothing  # type: ignore[method-assign]
+        self.run.progress = job.progress
         return job
 
     def _adopt(self, job: SlotJob, claimed: Claimed) -> Execution:
@@ -138,9 +142,7 @@ class SlotWorker(SimpleWorker):
         execution = Execution(claimed.execution_id, job.id, self._job_connection, worker_name=self.name)
         execution._job = job  # noqa: SLF001 - as Execution.create does
         self.executions[execution.id] = execution
-        job.worker_name, job.last_heartbeat, job.started_at = self.name, now(), now()
-        job._status = JobStatus.STARTED  # noqa: SLF001
-        job.origin = claimed.queue
+        job.begin(self.name, claimed.queue)
         return execution
 
     def _queue(self, name: str) -> Queue:
@@ -314,7 +316,3 @@ class SlotWorker(SimpleWorker):
 
 def _capped_deadline(cap: Callable[[], float], timeout: float, exception: Any = None, **rest: Any) -> Deadline:
     return Deadline(timeout, exception, cap=cap(), **rest)
-
-
-def _send_nothing(*_: object, **__: object) -> None:
-    """In the place of Job.send_webhooks."""

@@ -13,7 +13,7 @@ from pool_worker import control, health, logs
 from pool_worker.connection import REDIS_TROUBLE, connect, is_refusal, pause_seconds, sentence
 from pool_worker.errors import WorkerError
 from pool_worker.events import Event, Inbox
-from pool_worker.lifecycle import Lifecycle
+from pool_worker.lifecycle import Lifecycle, is_orphan
 from pool_worker.replica import Replica
 from pool_worker.settings import Settings, environment_name
 from redis import Redis
@@ -71,7 +71,9 @@ def _until_redis(call: Callable[[], T], replica: Replica, inbox: Inbox) -> T | N
             event, text = inbox.get(timeout=pause_seconds(attempt))
         except Empty:
             attempt += 1
-            continue
+            if not is_orphan(replica.settings):
+                continue
+            event, text = Event.SIGNAL, "the parent process has ended"
         if event is Event.SIGNAL:
             log.info("%s: ending, nothing had begun", text)
             return None
