@@ -95,6 +95,13 @@ def test_joined_files_are_read_to_their_end(program, library, tmp_path):
     assert extract(tmp_path / "joined.mp3", tmp_path).seconds == pytest.approx(40, abs=0.5)
 
 
+def test_a_rate_that_changes_within_a_file_does_not_stretch_it(program, library, tmp_path):
+    one = library.encoded("aac")
+    media.ffmpeg("-i", one, "-ar", "22050", "-c:a", "aac", tmp_path / "other.aac")
+    (tmp_path / "mixed.aac").write_bytes(one.read_bytes() + (tmp_path / "other.aac").read_bytes())
+    assert extract(tmp_path / "mixed.aac", tmp_path).seconds == pytest.approx(40, abs=0.5)
+
+
 def test_a_picture_may_go_on_after_the_sound(program, library, tmp_path):
     film = ["-f", "lavfi", "-i", "testsrc=size=64x64:rate=5:d=60", "-c:v", "mpeg4", "-c:a", "aac"]
     media.ffmpeg("-i", library.wav, *film, tmp_path / "long.mp4")

@@ -199,6 +199,7 @@ def test_a_giant_picture_beside_the_sound_is_not_decoded(program, tmp_path):
     )
     found = audio.extract_audio(str(tmp_path / "giant.mkv"), tmp_path, LIMITS)
     assert found.seconds == pytest.approx(1.0, abs=0.05)
+    assert "exceeds specified max pixel count" in found.warnings[0]
 
 
 # --- this machine -------------------------------------------------------------------------------------------

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import pytest
 
+from pool_worker.media import commands
+from pool_worker.media.limits import Limits
 from pool_worker.media.probe import parse
 from pool_worker.media.progress import position_seconds
 
@@ -91,3 +96,23 @@ def test_what_ffmpeg_does_not_recognise_is_none(text):
 )
 def test_only_the_microseconds_of_the_output_are_a_position(line, seconds):
     assert position_seconds(line) == seconds
+
+
+def test_the_command_lines_name_files_as_files_and_restrict_what_is_read():
+    source, limits = Path("/media/a.mp4"), Limits(max_pixels=123)
+    probe = commands.probe("ffmpeg", source, limits)
+    found = parse(VIDEO)
+    assert found is not None
+    extract = commands.extract("ffmpeg", source, Path("/tmp/w/audio.s16"), found, 12.5, limits)
+    for command in (probe, extract):
+        reading = command[: command.index("-i") + 2]
+        assert reading[-1] == "file:/media/a.mp4"
+        options = dict(itertools.pairwise(reading))
+        assert options["-protocol_whitelist"] == "file"
+        assert options["-max_pixels"] == "123"
+        assert {"hls", "concat", "dash", "sdp", "image2"}.isdisjoint(options["-format_whitelist"].split(","))
+        assert "-nostdin" in command
+    assert probe[-2] == "-i", "no output is named"
+    assert extract[-1] == "file:/tmp/w/audio.s16"
+    bounds = dict(itertools.pairwise(extract))
+    assert (bounds["-t"], bounds["-fs"]) == ("12.500", "400000")

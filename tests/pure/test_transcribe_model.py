@@ -121,11 +121,17 @@ def test_a_damaged_model_is_said(name, content, copy):
     assert "damaged" in sentence or "does not run" in sentence
 
 
-def test_a_model_that_loads_but_cannot_run_is_found_before_the_first_job(copy):
+def test_a_config_that_would_crash_the_library_is_found_before_it(copy):
     config = json.loads((copy / "config.json").read_text())
     del config["suppress_ids_begin"]
     (copy / "config.json").write_text(json.dumps(config))
-    assert "loads but does not run on cpu with int8" in refused(name=str(copy))
+    assert "is damaged or not for faster-whisper (config.json has no suppress_ids_begin)" in refused(name=str(copy))
+
+
+def test_a_model_that_loads_but_cannot_run_is_found_before_the_first_job(copy):
+    features = json.loads((copy / "preprocessor_config.json").read_text())
+    (copy / "preprocessor_config.json").write_text(json.dumps(features | {"feature_size": 128}))
+    assert "loads but does not run on cpu with int8: Invalid input features shape" in refused(name=str(copy))
 
 
 def test_a_device_or_number_format_that_is_not_here_is_said(good):

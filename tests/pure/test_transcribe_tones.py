@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.fixtures import media, tiny_whisper
+from tests.fixtures.tiny_whisper import RATE
 
 from pool_contract.jobs import JobError, TranscriptionJob, TranscriptionResult
 from pool_worker.media.errors import MediaError
 from pool_worker.media.workspace import PREFIX
 from pool_worker.transcribe import model as models
+from pool_worker.transcribe import pipeline
 from pool_worker.transcribe.model import ModelSettings
 from pool_worker.transcribe.outputs import OutputError
 from pool_worker.transcribe.pipeline import PipelineSettings, transcribe_file
+from pool_worker.transcribe.slices import Slice
 
 LONG = {second: (second * 5) % 13 for second in range(0, 95, 3)} | {29: 1, 30: 2, 31: 3, 59: 4, 60: 5}
 LONG_SECONDS = 95
@@ -114,14 +118,47 @@ def test_a_second_run_writes_the_same_bytes(library, model, tmp_path):
     assert set(before) == {"job-1.json", "job-1.srt", "job-1.vtt", "job-1.txt"}
 
 
+class Recorder:
+    """The model, and with which language each slice was decoded."""
+
+    def __init__(self, whisper) -> None:
+        self.whisper = whisper
+        self.supported_languages = whisper.supported_languages
+        self.languages: list[str | None] = []
+
+    def transcribe(self, sound, **options):
+        self.languages.append(options["language"])
+        return self.whisper.transcribe(sound, **options)
+
+
 @pytest.mark.parametrize(("pitch", "language"), [(13, "fr"), (14, "de"), (15, "es"), (3, "en")])
 def test_the_language_is_detected_once_in_the_first_slice(pitch, language, model, tmp_path):
-    pitches = {0: pitch, 31: 14, 33: 2}
-    source = tiny_whisper.write_wav(tmp_path / "a.wav", tiny_whisper.tones(pitches, 40))
-    found = run(source, model, tmp_path, slice_seconds=30)
+    source = tiny_whisper.write_wav(tmp_path / "a.wav", tiny_whisper.tones({0: pitch, 20: 14, 33: 2}, 40))
+    recorder = Recorder(model.whisper)
+    recording = models.Model(name="tones", device="cpu", compute_type="int8", whisper=recorder)
+    found = run(source, recording, tmp_path, slice_seconds=20)
+    assert recorder.languages == [None, language]
     assert found.language == language
     assert found.language_probability > 0.9
     assert len(found.segments) == 3
+
+
+def test_what_is_heard_in_the_filling_of_a_short_slice_is_dropped():
+    def decoded(start: float, end: float, text: str, words=None) -> SimpleNamespace:
+        quality = {"avg_logprob": -0.1, "no_speech_prob": 0.0, "compression_ratio": 1.0}
+        return SimpleNamespace(start=start, end=end, text=text, words=words, **quality)
+
+    late_word = SimpleNamespace(start=9.5, end=12.0, word=" long", probability=0.5)
+    heard_in_slice = [
+        decoded(1.0, 2.0, " one \n two "),
+        decoded(9.0, 12.0, " long", [late_word]),
+        decoded(10.0, 11.0, " ghost"),
+        decoded(3.0, 4.0, "  "),
+    ]
+    kept = list(pipeline._segments(iter(heard_in_slice), Slice(100 * RATE, 110 * RATE)))
+    assert [(one.start, one.end, one.text) for one in kept] == [(101.0, 102.0, "one two"), (109.0, 110.0, "long")]
+    assert kept[1].words is not None
+    assert (kept[1].words[0].start, kept[1].words[0].end) == (109.5, 110.0)
 
 
 def test_words_have_times_on_the_clock_of_the_file(long_wav, model, tmp_path):

@@ -6,6 +6,7 @@ which forks for each job) loads it from the environment: never before the fork, 
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from dataclasses import dataclass, field
@@ -148,7 +149,21 @@ def _locate(settings: ModelSettings) -> Path | str:
         raise ModelError(
             f"{_SETTING}: the folder {folder} is no complete faster-whisper model: {', '.join(missing)} is missing"
         )
+    _refuse_config(folder)
     return folder
+
+
+def _refuse_config(folder: Path) -> None:
+    """CTranslate2 reads past the end of memory where this field is absent: a wrong answer, or a crash of the process."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (ValueError, OSError):
+        config = None
+    if not isinstance(config, dict) or "suppress_ids_begin" not in config:
+        raise ModelError(
+            f"{_SETTING}: the model in {folder} is damaged or not for faster-whisper"
+            " (config.json has no suppress_ids_begin); fetch it again"
+        )
 
 
 def _downloadable(settings: ModelSettings) -> str:
