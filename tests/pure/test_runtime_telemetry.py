@@ -21,6 +21,8 @@ def told(metrics):
     metrics.queue("media", "speech", "default", {"queued": 4}, 123.0)
     metrics.conditions("media", "speech", {"Ready": "True"})
     metrics.scaled("media", "speech", direction="up", reason="WorkWaiting", seconds=0.004)
+    metrics.used("media", "speech", 1800.0, 0.5)
+    metrics.used("media", "speech", 1800.0, 0.5)
 
 
 def test_series_of_a_pool_are_there_and_go_with_the_pool():
@@ -33,8 +35,18 @@ def test_series_of_a_pool_are_there_and_go_with_the_pool():
         'processingpool_status_condition{pool="speech",pool_namespace="media",status="True",type="Ready"} 1.0' in text
     )
     assert 'direction="up",pool="speech",pool_namespace="media",reason="WorkWaiting"} 1.0' in text
+    assert 'processingpool_replica_seconds_total{pool="speech",pool_namespace="media"} 3600.0' in text
+    assert 'processingpool_cost_total{pool="speech",pool_namespace="media"} 0.5' in text
     metrics.forget("media", "speech")
     assert "speech" not in metrics.exposition().decode()
+
+
+def test_without_a_price_there_is_no_cost_not_even_zero():
+    metrics = Metrics()
+    metrics.used("media", "speech", 60.0, None)
+    text = metrics.exposition().decode()
+    assert 'processingpool_replica_seconds_total{pool="speech"' in text
+    assert "processingpool_cost_total{" not in text
 
 
 def test_counters_are_exported_before_the_first_event():

@@ -90,6 +90,7 @@ class Controller:
 
     def remove(self, key: PoolKey, uid: str) -> None:
         """The pool is gone at its source: drain it, keep house until its last claim ended, then forget it."""
+        log.debug("pool=%s is gone at its source", key)
         entry, affected = self._store.deleted(uid)
         if entry is None:
             return

@@ -239,6 +239,9 @@ class Reconciler:
 
     def _measure(self, entry: Entry, scene: Scene, decision: Decision, applied: Applied) -> None:
         namespace, name = scene.pool.key.namespace, scene.pool.key.name
+        budget = scene.crd.budget if scene.crd else None
+        price = float(budget.price_per_replica_hour) if budget else None
+        self._metrics.used(namespace, name, entry.meter.look(scene.view.replicas, self._clock.unix()), price)
         if applied.changed and applied.wanted != scene.view.wanted:
             asked = scene.asked_monotonic
             self._metrics.scaled(

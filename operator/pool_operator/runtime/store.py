@@ -15,6 +15,7 @@ from pool_operator.backends.base import PoolKey, PoolObject, Problem
 from pool_operator.engine.types import Decision, Memory
 from pool_operator.observe.connection import Place
 from pool_operator.observe.endpoint import Endpoint
+from pool_operator.runtime.meter import Meter
 from pool_operator.runtime.suspicion import Suspicion
 
 MOST_EXCUSED: Final = 500
@@ -52,6 +53,7 @@ class Entry:
     decision: Decision | None = None
     status: Mapping[str, object] = field(default_factory=dict)
     status_at: float = float("-inf")  # monotonic
+    meter: Meter = field(default_factory=Meter)
     marks: Marks = field(default_factory=Marks)
     suspicion: Suspicion = field(default_factory=Suspicion)
     deadlines_told: dict[str, float] = field(default_factory=dict)

@@ -92,6 +92,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._replica_seconds = Counter(
+            f"{METRIC_PREFIX}_replica_seconds",
+            "Seconds of replicas, summed over them, since this process leads.",
+            POOL,
+            registry=self.registry,
+        )
+        self._cost = Counter(
+            f"{METRIC_PREFIX}_cost",
+            "Replica-hours times spec.budget.pricePerReplicaHour, since this process leads.",
+            POOL,
+            registry=self.registry,
+        )
+
     # --- the process --------------------------------------------------------------------------------------------
 
     def leader(self, *, leads: bool) -> None:
@@ -144,6 +157,12 @@ class Metrics:
         if seconds is not None:
             self._latency.labels(direction).observe(seconds)
 
+    def used(self, namespace: str, pool: str, replica_seconds: float, price_per_hour: float | None) -> None:
+        """Replicas were there for so long; without a price no cost is told, not even zero."""
+        self._replica_seconds.labels(namespace, pool).inc(replica_seconds)
+        if price_per_hour is not None:
+            self._cost.labels(namespace, pool).inc(replica_seconds / 3600 * price_per_hour)
+
     def forget(self, namespace: str, pool: str) -> None:
         """All series of a pool go."""
         for gauge in self._gauges.values():
@@ -155,6 +174,8 @@ class Metrics:
         for kind in Condition:
             for status in ("True", "False", "Unknown"):
                 _remove(self._conditions, namespace, pool, str(kind), status)
+        _remove(self._replica_seconds, namespace, pool)
+        _remove(self._cost, namespace, pool)
         for direction, reason in self._scaled.pop((namespace, pool), ()):
             _remove(self._decisions, namespace, pool, direction, reason)
 
