@@ -75,7 +75,7 @@ def it(namespace, kubectl, tmp_path):
 
 @pytest.fixture
 def workers(control_plane, namespace, queue):
-    """A worker for each ready pod of the test's namespace; change its `span`, the jobs' seconds, at any time."""
+    """A worker for each ready pod of the test's namespace."""
     with fleet(control_plane, namespace, f"redis://127.0.0.1:{queue.port}") as made:
         yield made
 

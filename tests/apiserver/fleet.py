@@ -9,90 +9,126 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 import threading
-from contextlib import contextmanager
+import time
+import uuid
+from contextlib import contextmanager, suppress
 
-import aiohttp
+from redis.exceptions import RedisError
+from tests.control_plane.process import end_with_parent
 from tests.fakes.backend import FakeBackend, FakeReplica
-from tests.fakes.pools import pool_object
 
+from pool_contract import scripts
+from pool_contract.scripts import AsyncScripts
 from pool_operator.backends.kubernetes.objects import pod as pod_fact
+
+LOOK_SECONDS = 0.1
+REPORT_SECONDS = 2.0
 
 
 class Fleet(FakeBackend):
-    """The workers; `removed`, `removed_while_others_worked` and `hits` count pods."""
+    """The workers; `removed`, `removed_while_others_worked` and `hits` count pods, `done` jobs."""
 
-    def __init__(self, url, *, job_seconds, seed=1):
-        super().__init__(url, start_seconds=0)
-        self.span = job_seconds
-        self.random = random.Random(seed)
+    def __init__(self, url, queues):
+        super().__init__(url)
+        self.queues = queues
+        self.random = random.Random(1)
+        self.draw = lambda dice: dice.uniform(0.1, 0.4)  # how long the next job takes; change it at any time
         self.pods = {}
+        self.tasks = []
         self.removed = 0
         self.removed_while_others_worked = 0
         self.hits = []
 
-    @property
-    def working(self):
-        return sum(bool(one.running) for one in tuple(self.pods.values()))
-
-    async def _work(self, one, incarnation):
-        self.job_seconds = self.random.uniform(*self.span)
-        await super()._work(one, incarnation)
-
-    def see(self, event, queues):
+    def see(self, event):
+        """A watch event of a pod."""
         pod = pod_fact(event["object"])
         if event["type"] == "DELETED" or pod.id.deletion_at is not None:
             self._gone(pod.id.uid)
         elif pod.ready and pod.id.uid not in self.pods:
-            one = FakeReplica(id=pod.id.uid, pool_uid=pod.id.pool_uid, queues=queues, created_at=pod.created_at)
+            one = FakeReplica(id=pod.id.uid, pool_uid=pod.id.pool_uid, queues=self.queues, created_at=pod.created_at)
             self.pods[one.id] = one
-            one.task = asyncio.create_task(self._live(pool_object(uid=one.pool_uid), one))
+            one.task = asyncio.create_task(self._live(None, one))
+            self.tasks.append(one.task)
 
     def _gone(self, uid):
         one = self.pods.pop(uid, None)
         if one is None:
             return
         self.removed += 1
-        self.removed_while_others_worked += self.working > 0
+        self.removed_while_others_worked += any(other.running for other in self.pods.values())
         if one.running:
             self.hits.append(uid)
         one.task.cancel()
 
-    async def follow(self, plane, namespace, queues):
-        """Watch the namespace's pods until cancelled."""
-        url = f"{plane.server}/api/v1/namespaces/{namespace}/pods"
-        timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=plane.tls()), timeout=timeout, read_bufsize=2**20
-        ) as session:
-            try:
-                async with session.get(url, params={"watch": "1"}) as response:
-                    async for line in response.content:
-                        self.see(json.loads(line), queues)
-            finally:
-                for one in self.pods.values():
-                    one.task.cancel()
+    async def _live(self, pool, one):
+        incarnation, registered, reported = uuid.uuid4().hex, False, 0.0
+        while True:
+            with suppress(RedisError, OSError):
+                if not registered:
+                    await self._register(one, incarnation)
+                    registered, one.ready_at = True, time.time()
+                if time.monotonic() - reported > REPORT_SECONDS:
+                    await self._report(one, incarnation)
+                    reported = time.monotonic()
+                if await self._work(one, incarnation):
+                    continue
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _work(self, one, incarnation):
+        """One job, if there is one."""
+        call = scripts.claim(
+            self.prefix,
+            pool=one.pool_uid,
+            replica=one.id,
+            incarnation=incarnation,
+            worker=one.id,
+            queues=one.queues,
+            execution_id=uuid.uuid4().hex,
+        )
+        claimed = (await AsyncScripts(self.redis).run(call)).claimed
+        if claimed is None:
+            return False
+        one.running[claimed.job_id] = claimed
+        await asyncio.sleep(self.draw(self.random))
+        await self._finish(one, claimed)
+        return True
+
+    async def play(self, stopped):
+        async with self:
+            await stopped.wait()
+            for task in self.tasks:
+                task.cancel()
+            await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 @contextmanager
-def fleet(plane, namespace, url, *, queues=("default",), job_seconds=(0.1, 0.4)):
+def fleet(plane, namespace, url, *, queues=("default",)):
     """A fleet in a thread of its own for the length of the block."""
-    it = Fleet(url, job_seconds=job_seconds)
-    started, loop = threading.Event(), asyncio.new_event_loop()
-    tasks = []
+    it, loop, stopped = Fleet(url, queues), asyncio.new_event_loop(), asyncio.Event()
+    working = threading.Thread(target=lambda: loop.run_until_complete(it.play(stopped)), name="fleet")
+    working.start()
+    watch = subprocess.Popen(
+        [*plane.kubectl_command(), "get", "--raw", f"/api/v1/namespaces/{namespace}/pods?watch=1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=end_with_parent,
+    )
 
-    async def play():
-        async with it:
-            tasks.append(asyncio.create_task(it.follow(plane, namespace, queues)))
-            started.set()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    def follow():
+        for line in watch.stdout:
+            loop.call_soon_threadsafe(it.see, json.loads(line))
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(play()), name="fleet")
-    thread.start()
-    started.wait()
+    watching = threading.Thread(target=follow, name="fleet watch")
+    watching.start()
     try:
         yield it
     finally:
-        loop.call_soon_threadsafe(tasks[0].cancel)
-        thread.join(20)
+        watch.kill()
+        watch.wait()
+        watching.join()
+        watch.stdout.close()
+        loop.call_soon_threadsafe(stopped.set)
+        working.join()
         loop.close()

@@ -21,7 +21,7 @@ from tests.control_plane.process import end_with_parent
 
 COMMAND = [str(Path(sys.executable).with_name("processingpool")), "operator"]
 QUICK_LEASE = ("--lease-duration-seconds", "3", "--renew-deadline-seconds", "2", "--retry-period-seconds", "0.5")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 POOL = "speech"
 KIND = "processingpool"
 
@@ -95,12 +95,12 @@ class Installation:
 
     # --- the operator ---------------------------------------------------------------------------------------------
 
-    def start(self, *flags):
-        """Start one more operator; it leads at once or follows."""
+    def start(self, *flags, quick=False):
+        """Start one more operator; it leads at once or follows. Quick: its Lease runs out after 3 s."""
         log = (self.folder / f"operator-{len(self.processes)}.log").open("w", encoding="utf-8")
         fixed = ("--namespaces", self.namespace, "--lease-namespace", OPERATOR, "--health-port", "0")
         process = subprocess.Popen(
-            [*COMMAND, *fixed, *QUICK_LEASE, "--health-host", "127.0.0.1", *flags],
+            [*COMMAND, *fixed, *(QUICK_LEASE if quick else ()), "--health-host", "127.0.0.1", *flags],
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig)},
             stdout=log,
             stderr=subprocess.STDOUT,

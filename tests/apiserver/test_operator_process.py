@@ -51,10 +51,10 @@ def test_an_idle_pool_never_gets_a_pod_and_at_rest_nothing_is_written(it, queue)
 
 
 def test_a_killed_leader_is_followed_by_the_other(it, queue):
-    first = it.start()
+    first = it.start(quick=True)
     it.apply(pool_body(queue.port))
     it.wait_ready()
-    it.start()
+    it.start(quick=True)
     until(lambda: "health and metrics" in it.log(1), what="the second waits")
     kill(first)
     enqueue(queue, 2)
@@ -63,10 +63,10 @@ def test_a_killed_leader_is_followed_by_the_other(it, queue):
 
 
 def test_a_leader_that_was_frozen_past_its_lease_ends_and_writes_nothing(it, queue, workers):
-    first = it.start()
+    first = it.start(quick=True)
     it.apply(pool_body(queue.port))
     it.wait_ready()
-    it.start()
+    it.start(quick=True)
     os.kill(first.pid, signal.SIGSTOP)
     it.leads(1)
     jobs = enqueue(queue, 9)
@@ -80,19 +80,19 @@ def test_a_leader_that_was_frozen_past_its_lease_ends_and_writes_nothing(it, que
 
 
 def test_an_operator_that_is_killed_and_started_again_midway_comes_to_the_same_end(it, queue, workers):
-    workers.span = (0.2, 1.0)
-    first = it.start()
+    workers.draw = lambda dice: dice.uniform(0.2, 1.0)
+    first = it.start(quick=True)
     it.apply(pool_body(queue.port, maxReplicas=6))
     it.wait_ready()
     jobs = enqueue(queue, 60)
     until(lambda: len(workers.done) > 5, what="work is on its way")
     kill(first)
     until(lambda: len(workers.done) > 15, what="workers go on without an operator")
-    second = it.start()
+    second = it.start(quick=True)
     it.leads(1)
     until(lambda: len(workers.done) > 25, what="work goes on with the second")
     kill(second)
-    it.start()
+    it.start(quick=True)
     until(lambda: not it.pods(), what="none left")
     assert sorted(workers.done) == sorted(jobs)
     assert workers.hits == []

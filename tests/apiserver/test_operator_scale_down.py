@@ -1,25 +1,31 @@
 """Many scale-downs under changing load, on real controllers: no pod that works is ever ended.
 
-The test plays workers and reconciler: pods that are ready and carry no mark take and finish jobs at random, demand
-walks at random, and marks come and go as the product's would. Whoever gets a deletionTimestamp while it holds a job is
-a hit.
+Twice. The whole operator, real Redis, and workers that claim by the contract, with bursts of jobs of very different
+lengths. And the backend alone under a reconciler that the test plays, so that work comes back in the worst moments.
+Whoever is told to end while it holds a job is a hit.
+
+SCALE_DOWNS=200 asks for so many removals, half of them while others work (`make scale-downs`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import time
 
 from tests.apiserver.backend_harness import harness
+from tests.apiserver.operator_process import enqueue, pool_body, until
 from tests.apiserver.test_operator_backend import POOL, create
 
 from pool_operator.backends.base import ConflictError, Target
 
-REMOVALS = 20
-AT_MOST_SECONDS = 90.0
-MOST_REPLICAS = 12
+WANTED = int(os.environ.get("SCALE_DOWNS", "0"))
+REMOVALS = WANTED or 20
+WHILE_OTHERS_WORK = max(30, WANTED // 2)
+AT_MOST_SECONDS = 100.0 + 8 * WANTED
+MOST_REPLICAS = 16
 
 
 class World:
@@ -88,7 +94,7 @@ class World:
         await asyncio.sleep(self.random.choice([0.0, 0.01, 0.05, 0.2]))
 
 
-def test_twenty_pods_go_under_changing_load_and_none_of_them_worked(namespace):
+def test_pods_go_while_work_comes_back_at_the_worst_moments_and_none_of_them_worked(namespace):
     async def play():
         async with harness(namespace) as h:
             await create(h)
@@ -98,6 +104,34 @@ def test_twenty_pods_go_under_changing_load_and_none_of_them_worked(namespace):
                 assert time.monotonic() < end, f"only {len(world.ended)} removals"
                 await world.tick()
             assert world.removed_while_others_worked > REMOVALS / 4
-            print(len(world.ended), "removed,", world.removed_while_others_worked, "while others worked")
+            print(
+                f"\nbackend: {len(world.ended)} removed, {world.removed_while_others_worked} while others worked, 0 hits"
+            )
 
     asyncio.run(play())
+
+
+def short_or_long(dice):
+    """Most replicas of a burst are done while some still work."""
+    return dice.uniform(0.1, 0.5) if dice.random() < 0.7 else dice.uniform(3.0, 4.5)
+
+
+def test_the_operator_removes_pods_while_others_work_and_hits_none(it, queue, workers):
+    """The next burst comes while some of the last still run, and while replicas are on their way out."""
+    dice = random.Random(7)
+    workers.draw = short_or_long
+    it.start("--poll-seconds", "0.3")  # that a job ended is seen by the poll
+    it.apply(pool_body(queue.port, maxReplicas=MOST_REPLICAS))
+    it.wait_ready()
+    jobs, end = [], time.monotonic() + AT_MOST_SECONDS
+    while workers.removed_while_others_worked < WHILE_OTHERS_WORK or workers.removed < WANTED:
+        assert time.monotonic() < end, f"only {workers.removed_while_others_worked} removals while others worked"
+        jobs += enqueue(queue, dice.randint(MOST_REPLICAS // 2, MOST_REPLICAS))
+        left = dice.randint(0, 2)  # the next burst comes while so many jobs are still to do
+        until(lambda: len(workers.done) >= len(jobs) - left, what="most jobs done")  # noqa: B023 - called at once
+        time.sleep(dice.choice([0, 0.3, 1.2]))
+    until(lambda: len(workers.done) == len(jobs) and not it.pods(), what="all done, none left")
+    counted = f"{workers.removed} removed, {workers.removed_while_others_worked} while others worked"
+    print(f"\noperator: {len(jobs)} jobs, {counted}, {len(workers.hits)} hits")
+    assert workers.hits == []
+    assert sorted(workers.done) == sorted(jobs)

@@ -136,10 +136,14 @@ class ControlPlane:
         self, *arguments: str, stdin: str | None = None, check: bool = True, kubeconfig: Path | None = None
     ) -> str:
         """Run kubectl as the administrator; its standard output. A failure is an AssertionError with what it said."""
-        command = [self._binaries["kubectl"], f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments]
+        command = [*self.kubectl_command(kubeconfig), *arguments]
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
         assert done.returncode == 0 or not check, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
         return done.stdout
+
+    def kubectl_command(self, kubeconfig: Path | None = None) -> list[str]:
+        """What a command line of kubectl begins with."""
+        return [self._binaries["kubectl"], f"--kubeconfig={kubeconfig or self.kubeconfig}"]
 
     def get(self, path: str) -> Any:
         return self._request("GET", path)
@@ -154,12 +158,11 @@ class ControlPlane:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, context=self.tls(), timeout=10) as response:
+        with urllib.request.urlopen(request, context=self._tls(), timeout=10) as response:
             text = response.read().decode()
         return json.loads(text) if text.startswith("{") else text
 
-    def tls(self) -> ssl.SSLContext:
-        """What the administrator connects with."""
+    def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.pki.ca))
         context.load_cert_chain(self.pki.folder / "admin.crt", self.pki.folder / "admin.key")
         return context

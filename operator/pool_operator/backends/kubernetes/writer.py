@@ -22,8 +22,11 @@ from pool_operator.names import DELETION_COST, FIELD_MANAGER, REPLICAS_FIELD_MAN
 Json = dict[str, Any]
 
 
-class NotLeadingError(Exception):
-    """This process may not act (any more): the Lease is another's, or could not be renewed in time."""
+class NotLeadingError(ConflictError):
+    """This process may not act (any more): the Lease is another's, or could not be renewed in time.
+
+    Passes in flight just stop, as at any conflict: the process ends by the lost Lease itself.
+    """
 
 
 class Writer:
