@@ -46,6 +46,23 @@ def test_from_zero_to_many_and_back_to_zero(server, events):
     play(scenario, server)
 
 
+def test_what_replicas_cost_is_counted(server):
+    async def scenario(it, redis):
+        pool = it.pool(budget={"pricePerReplicaHour": "3600"})  # one a second
+        it.controller.upsert(pool)
+        await enqueue(redis, 2)
+        await it.until(lambda: len(it.backend.done) == 2 and it.count(pool) == 0, "done and gone")
+
+        def total(name):
+            lines = it.metrics.exposition().decode().splitlines()
+            return next((float(line.split()[-1]) for line in lines if line.startswith(f"processingpool_{name}{{")), 0)
+
+        await it.until(lambda: total("cost_total") > 0, "a cost")
+        assert total("cost_total") == pytest.approx(total("replica_seconds_total"))
+
+    play(scenario, server)
+
+
 def test_push_is_found_out_and_brings_the_reading_before_the_poll(server):
     async def scenario(it, redis):
         await redis.config_set("notify-keyspace-events", "Kl")
@@ -228,8 +245,11 @@ def test_idle_pools_write_nothing(server):
     async def scenario(it, redis):
         for number in range(30):
             it.controller.upsert(it.pool(f"p{number}", queues=(f"q{number}",)))
-        await it.until(lambda: len(it.reporter.statuses) == 30, "all reported")
-        await asyncio.sleep(0.5)
+        names = [f"p{number}" for number in range(30)]
+        settled = ("True", "Ok", "the template is accepted")  # the second status; the first was before the backend's
+        await it.until(
+            lambda: all(it.reporter.condition(name, "TemplateValid") == settled for name in names), "all settled"
+        )
         before = {name: len(found) for name, found in it.reporter.statuses.items()}
         events = len(it.reporter.events)
         await asyncio.sleep(2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from redis.asyncio import Redis
 from tests.fakes.backend import FakeSecrets
 from tests.fakes.harness import enqueue, running, secret
 
 from pool_operator.backends.base import PoolObject, Problem
 from pool_operator.names import ConditionReason, Reason
+from pool_operator.runtime import controller
 
 
 def play(scenario, server, **options):
@@ -20,11 +22,11 @@ def play(scenario, server, **options):
     asyncio.run(main())
 
 
-async def two_busy(it, redis, **changes):
+async def two_busy(it, client, **changes):
     """A pool with two replicas that run long jobs."""
     pool = it.pool(**changes)
     it.controller.upsert(pool)
-    await enqueue(redis, 2)
+    await enqueue(client, 2)
     await it.until(
         lambda: sum(bool(one.running) for one in it.backend.replicas.get(pool.uid, {}).values()) == 2, "two run"
     )
@@ -32,6 +34,12 @@ async def two_busy(it, redis, **changes):
 
 
 LONG = {"job_seconds": 600.0}
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """A Secret that may have changed is read again sooner than in production."""
+    monkeypatch.setattr(controller, "LOGIN_AGAIN_SECONDS", 0.3)
 
 
 def test_flushall_under_load_holds_the_replicas(server):
@@ -47,6 +55,82 @@ def test_flushall_under_load_holds_the_replicas(server):
         assert it.backend.killed == []
 
     play(scenario, server, backend_options=LONG)
+
+
+def test_flushall_between_short_jobs_ends_nobody_and_work_goes_on(server):
+    async def scenario(it, redis):
+        pool = it.pool(max_replicas=4)
+        it.controller.upsert(pool)
+        await enqueue(redis, 8)
+        await it.until(lambda: len(it.backend.done) >= 2, "work runs")
+        await redis.flushall()
+        later = await enqueue(redis, 4)
+        await it.until(lambda: set(later) <= set(it.backend.done), "what came later is done")
+        await it.until(lambda: it.count(pool) == 0, "none left", seconds=60)
+        assert it.backend.killed == []
+
+    play(scenario, server, backend_options={"job_seconds": 0.5})
+
+
+def test_a_server_that_comes_back_empty_holds_the_replicas(server):
+    async def scenario(it, redis):
+        pool = await two_busy(it, redis)
+        server.kill()
+        await it.condition("pool", "QueueReachable", ("False", "QueueUnreachable"))
+        server.start()
+        await it.condition("pool", "QueueReachable", ("True", "Ok"))
+        await it.steadily(lambda: it.count(pool) == 2, "two replicas", seconds=2)
+        assert it.backend.killed == []
+
+    play(scenario, server, backend_options=LONG)
+
+
+def test_junk_in_a_queue_is_looked_past(server):
+    async def scenario(it, redis):
+        await redis.rpush("rq:queue:default", "no-such-job", b"\xff\x00", "a" * 5000)
+        pool = it.pool()
+        it.controller.upsert(pool)
+        jobs = await enqueue(redis, 2)
+        await it.until(lambda: sorted(it.backend.done) == sorted(jobs), "the real jobs are done")
+        await it.until(lambda: it.count(pool) == 0, "none left")
+        assert await redis.llen("rq:queue:default") == 0
+        await it.condition("pool", "QueueReachable", ("True", "Ok"))
+
+    play(scenario, server)
+
+
+@pytest.mark.parametrize("key", ["rq:pp:pools", "rq:pp:leases:default", "rq:wip:default", "rq:scheduled:default"])
+def test_any_key_of_the_wrong_type_is_named_and_its_removal_heals(server, key):
+    async def scenario(it, redis):
+        await redis.set(key, "junk")
+        pool = it.pool(min_replicas=1)
+        it.controller.upsert(pool)
+        await it.condition("pool", "QueueReachable", ("False", "QueueWrongType"), words=key)
+        await redis.delete(key)
+        await it.condition("pool", "QueueReachable", ("True", "Ok"))
+        await enqueue(redis, 1)
+        await it.until(lambda: it.backend.done, "work is done")
+
+    play(scenario, server)
+
+
+def test_a_secret_that_goes_holds_and_one_that_comes_back_heals(server):
+    async def scenario(it, redis):
+        await redis.execute_command("ACL", "SETUSER", "scaler", "on", ">pw", "~*", "&*", "+@all")
+        it.secrets.secrets["login"] = secret("pw", username="scaler")
+        pool = await two_busy(it, redis, redis={"credentialsSecretRef": {"name": "login"}})
+        del it.secrets.secrets["login"]
+        # asked for again at the latest at the next resync; a refused login asks at once
+        await redis.execute_command("ACL", "SETUSER", "scaler", "resetpass", ">other")
+        await redis.execute_command("CLIENT", "KILL", "USER", "scaler")
+        await it.condition("pool", "QueueReachable", ("False", "SecretNotFound"), words="login")
+        await it.steadily(lambda: it.count(pool) == 2, "two replicas", seconds=1)
+        it.secrets.secrets["login"] = secret("other", username="scaler")
+        await it.condition("pool", "QueueReachable", ("True", "Ok"))
+        assert it.count(pool) == 2
+        assert it.backend.killed == []
+
+    play(scenario, server, backend_options=LONG, secrets=FakeSecrets())
 
 
 def test_a_key_of_the_wrong_type_is_named_and_holds(server):

@@ -56,6 +56,10 @@ def _known(error: BaseException, where: str) -> Problem | None:
             f"Redis at {where} accepts the login but forbids a command: give the user its keys and scripts "
             f"({text.partition(' script: ')[0]})",
         )
+    if text.startswith("WRONGTYPE"):
+        named = text.removeprefix("WRONGTYPE ").partition(" script:")[0]
+        told = named if " holds a " in named else f"a key of ours at {where} is of another type"
+        return wrong_type(told)
     if isinstance(error, exceptions.ReadOnlyError) or "READONLY" in text:
         return read_only(where)
     if isinstance(error, exceptions.BusyLoadingError) or text.startswith("LOADING"):

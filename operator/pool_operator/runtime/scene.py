@@ -81,7 +81,8 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
         known=known,
         asked_monotonic=asked,
         pool_problem=problem,
-        queue_problem=queue_problem or entry.write_problem,
+        # what is read well but refuses our writes loses our settings too: the refusal is the cause, not the loss
+        queue_problem=entry.write_problem if isinstance(latest, Seen) and entry.write_problem else queue_problem,
         queue_failing_since=since,
     )
 
