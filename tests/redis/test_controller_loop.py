@@ -241,6 +241,30 @@ def test_paused_and_dry_run_touch_nothing(server):
     play(scenario, server)
 
 
+def test_a_pool_that_is_paused_takes_its_marks_away(server):
+    async def scenario(it, redis):
+        pool = it.pool(max_replicas=2)
+        it.controller.upsert(pool)
+        await enqueue(redis, 2)
+        mine = it.backend.replicas.setdefault(pool.uid, {})
+        await it.until(lambda: sum(bool(one.running) for one in mine.values()) == 2, "two run")
+        same = {"uid": pool.uid, "created_at": pool.created_at, "max_replicas": 1}
+        it.controller.upsert(it.pool(generation=2, **same))
+
+        async def marks():
+            return await redis.keys("rq:pp:drain:*")
+
+        async def no_marks():
+            return not await marks()
+
+        await it.until_async(marks, "one is marked, for the lower maximum")
+        it.controller.upsert(it.pool(generation=3, mode="Paused", **same))
+        await it.until_async(no_marks, "a held replica works")
+        assert it.count(pool) == 2
+
+    play(scenario, server, backend_options={"job_seconds": 600.0})
+
+
 def test_idle_pools_write_nothing(server):
     async def scenario(it, redis):
         for number in range(30):

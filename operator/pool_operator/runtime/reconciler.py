@@ -12,10 +12,11 @@ from pool_contract.messages import DrainOrder, PoolSettings
 from pool_contract.scripts import Call
 from pool_operator.backends.base import Applied, Backend, PoolObject, Target
 from pool_operator.engine.decide import decide
-from pool_operator.engine.types import Decision, Memory, Observed, Reading, ReplicaPhase
+from pool_operator.engine.types import Decision, Memory, Observed
 from pool_operator.names import Mode, Reason
 from pool_operator.observe.problems import EndpointError
 from pool_operator.runtime.clock import Clock
+from pool_operator.runtime.measure import measure
 from pool_operator.runtime.reports import Reports
 from pool_operator.runtime.scene import Scene, look
 from pool_operator.runtime.status import QUEUE_INTERVAL_SECONDS, Facts, build_status, events_of
@@ -224,7 +225,7 @@ class Reconciler:
             verdicts = {str(one["type"]): str(one["status"]) for one in status["conditions"]}
             self._metrics.conditions(scene.pool.key.namespace, scene.pool.key.name, verdicts)
         events = events_of(entry.decision, decision, wanted=scene.view.wanted)
-        self._measure(entry, scene, decision, applied)
+        measure(self._metrics, self._clock, entry, scene, decision, applied)
         entry.decision = decision
         if not entry.deleted:
             self._reports.put(scene.pool, status, events)
@@ -236,38 +237,6 @@ class Reconciler:
         if entry.write_problem is not None:
             waits.append(WRITE_AGAIN_SECONDS)
         return Outcome(again_seconds=min((max(0.01, one) for one in waits if one is not None), default=None))
-
-    def _measure(self, entry: Entry, scene: Scene, decision: Decision, applied: Applied) -> None:
-        namespace, name = scene.pool.key.namespace, scene.pool.key.name
-        budget = scene.crd.budget if scene.crd else None
-        price = float(budget.price_per_replica_hour) if budget else None
-        self._metrics.used(namespace, name, entry.meter.look(scene.view.replicas, self._clock.unix()), price)
-        if applied.changed and applied.wanted != scene.view.wanted:
-            asked = scene.asked_monotonic
-            self._metrics.scaled(
-                namespace,
-                name,
-                direction="up" if applied.wanted > scene.view.wanted else "down",
-                reason=str(decision.reason),
-                seconds=None if asked is None else self._clock.monotonic() - asked,
-            )
-        if entry.deleted:
-            return
-        reading, replicas = scene.observed.reading, scene.observed.replicas
-        values: dict[str, float] = {
-            "status_desired_replicas": decision.replicas,
-            "status_replicas": len(replicas),
-            "status_ready_replicas": sum(one.phase is ReplicaPhase.READY for one in replicas),
-        }
-        if scene.crd is not None:
-            values |= {"spec_min_replicas": scene.crd.min_replicas, "spec_max_replicas": scene.crd.max_replicas}
-        if isinstance(reading, Reading):
-            values["last_successful_poll_timestamp_seconds"] = reading.at
-            for queue, one in reading.queues.items():
-                jobs = {"queued": one.waiting, "started": one.running, "scheduled": one.scheduled}
-                oldest = None if one.oldest_wait_seconds is None else reading.at - one.oldest_wait_seconds
-                self._metrics.queue(namespace, name, queue, jobs, oldest)
-        self._metrics.pool_gauges(namespace, name, values)
 
     # --- the end ------------------------------------------------------------------------------------------------
 
