@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -92,7 +94,7 @@ def deadline(timeout, *, cap=FOREVER, stuck=lambda: None, stuck_seconds=FOREVER,
         job_id="x",
         interrupts=interrupts or Interrupts(),
         watchdog=watchdog or started(),
-        cap=cap,
+        cap=lambda: cap,
         stuck_seconds=stuck_seconds,
         stuck=stuck,
     )
@@ -308,3 +310,8 @@ def test_pauses_grow_and_end_growing():
     assert pauses == sorted(pauses)
     assert pauses[0] == 0.1
     assert pauses[-1] == 2.0
+
+
+def test_the_signal_handler_is_there_before_anything_heavy_is_imported():
+    code = "import sys, pool_worker.app; print([name for name in ('rq', 'redis', 'pydantic', 'numpy') if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"

@@ -137,7 +137,7 @@ def test_flushed_redis_ends_the_running_job_and_the_worker_goes_on(bench, start)
 
 
 def test_a_job_that_hangs_in_c_ends_the_process_and_frees_the_others(bench, start):
-    worker = start("--slots", "2", "--stuck-seconds", "0.5", "--lease-seconds", "60")
+    worker = start("--slots", "2", "--stuck-seconds", "0.5", "--lease-seconds", "60", "--grace-seconds", "2")
     stuck = bench.enqueue("hang", job_timeout=1)
     other = bench.enqueue("spin", 300, job_timeout=600)
     bench.until_noted("hang begins")

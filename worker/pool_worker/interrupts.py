@@ -106,7 +106,7 @@ class Deadline(BaseDeathPenalty):
     """RQ's time-out for a slot's thread: every wait for user code is capped, and one that ignores it is reported.
 
     Args:
-        cap: longest time in seconds; RQ's -1 (no time-out) becomes it.
+        cap: tells the longest time in seconds; RQ's -1 (no time-out) becomes it.
         stuck: called when the code still runs `stuck_seconds` after its time-out.
     """
 
@@ -117,12 +117,13 @@ class Deadline(BaseDeathPenalty):
         *,
         interrupts: Interrupts,
         watchdog: Watchdog,
-        cap: float,
+        cap: Callable[[], float],
         stuck_seconds: float,
         stuck: Callable[[], None],
         **_: Any,
     ) -> None:
-        self._timeout = timeout if 0 < timeout <= cap else cap
+        longest = cap()
+        self._timeout = timeout if 0 < timeout <= longest else longest
         self._exception = exception
         self._interrupts = interrupts
         self._watchdog = watchdog

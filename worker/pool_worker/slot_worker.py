@@ -25,6 +25,7 @@ from rq.worker import WorkerStatus
 from rq.worker_registration import register
 
 from pool_contract.scripts import Claimed, Scripts
+from pool_worker.admission import RefusedError
 from pool_worker.commit import commit
 from pool_worker.connection import REDIS_TROUBLE, pause_seconds
 from pool_worker.errors import JobInterrupt
@@ -38,6 +39,7 @@ from redis import Redis
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+OWN_ERROR_SECONDS: Final = 1.0  # no hot loop over a job that we cannot handle
 ENDINGS: Final = {
     JobStatus.FINISHED: "finished",
     JobStatus.FAILED: "failed",
@@ -72,8 +74,8 @@ class SlotWorker(SimpleWorker):
         self._queues = {queue.name: queue for queue in self.queues}
         self._result = "lost"
         self.death_penalty_class = partial(  # type: ignore[assignment]
-            _capped_deadline,
-            around.timeout_cap,
+            Deadline,
+            cap=around.timeout_cap,
             interrupts=self.interrupts,
             watchdog=around.watchdog,
             stuck_seconds=around.settings.stuck_seconds,
@@ -102,6 +104,7 @@ class SlotWorker(SimpleWorker):
             pass
         except Exception as error:  # noqa: BLE001 - the slot goes on, and the claim is given back
             log.error("job=%s: its slot met an error of its own: %r", run.claimed.job_id, error)  # noqa: TRY400
+            time.sleep(OWN_ERROR_SECONDS)
         finally:
             self._close(run)
             released = run.phase is RunPhase.RELEASED
@@ -232,6 +235,9 @@ class SlotWorker(SimpleWorker):
         try:
             if self._stopped_job_id == job.id:
                 self._stop(job, queue, execution)
+            elif isinstance(refusal := exc_info[1], RefusedError):  # found out after the import
+                job.retries_left, job.ended_at = None, now()
+                self.handle_job_failure(job, queue, exc_string=str(refusal), execution=execution)
             else:
                 super()._finalize_failure(job, queue, execution, exc_info)
         except Exception as error:  # noqa: BLE001 - e.g. meta that cannot be written: RQ's retry saves it
@@ -312,7 +318,3 @@ class SlotWorker(SimpleWorker):
             else:
                 self._around.link.up()
                 return answer
-
-
-def _capped_deadline(cap: Callable[[], float], timeout: float, exception: Any = None, **rest: Any) -> Deadline:
-    return Deadline(timeout, exception, cap=cap(), **rest)
