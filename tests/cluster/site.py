@@ -62,7 +62,7 @@ class Site:
             it._save()
             it.kubectl("delete", "pools", "--all", "--wait=false", check=False)
             # what is still running there must not take the next test's share of two cores
-            it.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", check=False)
+            it.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false", check=False)
             cluster.plane.kubectl("delete", "namespace", namespace, "--wait=false")
             cluster.plane.kubectl("delete", "persistentvolume", namespace, "--wait=false")
             redis.close()
@@ -196,7 +196,7 @@ class Site:
         pods = self.kubectl("get", "pods", "-o", "wide", check=False)
         pool = self.kubectl("describe", "pool", POOL, check=False)
         events = self.kubectl("get", "events", "--sort-by=.metadata.creationTimestamp", check=False)
-        logs = self.kubectl("logs", f"deployment/{POOL}", "--all-pods", "--tail=20", "--prefix", check=False)
+        logs = self.kubectl("logs", f"--selector=processingpool.dev/pool={POOL}", "--tail=20", "--prefix", check=False)
         return f"{pods}\n{pool[-2500:]}\n{events[-2500:]}\n{logs[-5000:]}\n{self.runs}"
 
     def _save(self) -> None:

@@ -7,6 +7,7 @@ import subprocess
 BRIDGE = "pods"
 GATEWAY = "10.88.0.1"
 """The node's address, by which pods reach what runs beside them."""
+HARDWARE_ADDRESS = "02:00:0a:58:00:01"
 SUBNET = "10.88.0.0/24"
 
 
@@ -24,7 +25,8 @@ class Network:
     def create(self) -> None:
         _run("ip", "netns", "add", self.name)
         self._do("ip", "link", "set", "lo", "up")
-        self._do("ip", "link", "add", BRIDGE, "type", "bridge")
+        # an address of its own: else a bridge takes one from its pods, and with that pod the others' way to it goes
+        self._do("ip", "link", "add", BRIDGE, "address", HARDWARE_ADDRESS, "type", "bridge")
         self._do("ip", "address", "add", f"{GATEWAY}/24", "dev", BRIDGE)
         self._do("ip", "link", "set", BRIDGE, "up")
         self._do("sysctl", "-qw", "net.ipv4.ip_forward=1")
