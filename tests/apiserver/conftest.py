@@ -52,15 +52,16 @@ def namespace(control_plane):
 
 
 @pytest.fixture(scope="session")
-def _redis():
+def redis_process():
+    """A Redis with keyspace events for the session, and a client of it."""
     with redis_server("valkey", "--notify-keyspace-events", "Kl") as server, server.client() as client:
         yield server, client
 
 
 @pytest.fixture
-def queue(_redis):
+def queue(redis_process):
     """A client of an empty Redis with keyspace events; its `.port` is the port."""
-    server, client = _redis
+    server, client = redis_process
     client.flushall()
     client.port = server.port
     return client
