@@ -196,6 +196,10 @@ class Endpoint:
                 await self._session()
             except* FAILURES as group:
                 self._failed(_first(group))
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # before Python 3.13 a TaskGroup drops a cancellation that comes while it handles an error of its own
+                raise asyncio.CancelledError
             await self._clock.sleep(self._backoff())
 
     async def _session(self) -> None:
