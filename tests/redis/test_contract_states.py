@@ -153,7 +153,9 @@ class Jobs(RuleBasedStateMachine):
             self.who_runs_alone_runs_alone()
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), how=st.sampled_from(["finish", "fail", "release", "crash after commit"]))
+    @rule(
+        data=st.data(), how=st.sampled_from(["finish", "fail", "release", "crash after success", "crash after failure"])
+    )
     def end(self, data, how):
         """A worker ends a run, whether or not it still holds it: the fence decides."""
         job = data.draw(st.sampled_from(sorted(self.held)))
@@ -171,10 +173,18 @@ class Jobs(RuleBasedStateMachine):
             self.finished.append(job)
         elif how == "fail":
             office.fail(claim, replica)
+        elif how == "crash after success":
+            self._crash_after_success(claim, replica)
         else:
-            self._crash_after_commit(claim, replica)
+            self._crash_after_failure(claim, replica)
 
-    def _crash_after_commit(self, claim, replica):
+    def _crash_after_success(self, claim, replica):
+        worker, job, queue, execution = office._running(claim, replica)
+        queue.enqueue_ready_jobs_by_queue = lambda _jobs: None
+        worker.handle_job_success(job, queue, queue.started_job_registry, execution)
+        office.settle(claim, replica)
+
+    def _crash_after_failure(self, claim, replica):
         worker, job, queue, execution = office._running(claim, replica)
         worker._enqueue_dependents_safely = lambda _queue, _job: None
         worker._release_slot_safely = lambda _job: None
