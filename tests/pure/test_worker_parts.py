@@ -146,11 +146,12 @@ def test_a_time_out_of_one_job_never_hits_the_next():
 
 
 def test_the_watchdog_calls_the_earliest_first():
-    watchdog, called, done = started(), [], threading.Event()
+    watchdog, called, done = Watchdog(), [], threading.Event()
     watchdog.set("late", 0.1, lambda: (called.append("late"), done.set()))
     watchdog.set("early", 0.01, lambda: called.append("early"))
     watchdog.set("never", 0.02, lambda: called.append("never"))
     watchdog.cancel("never")
+    watchdog.start()
     assert done.wait(FOREVER)
     assert called == ["early", "late"]
 

@@ -98,8 +98,8 @@ class Watchdog(threading.Thread):
                 self._changed.wait(self._wake_at - now)
                 self._wake_at = 0.0
             now = time.monotonic()
-            ready = [key for key, (at, _) in self._due.items() if at <= now]
-            return [self._due.pop(key)[1] for key in ready]
+            ready = sorted((at, place, key) for place, (key, (at, _)) in enumerate(self._due.items()) if at <= now)
+            return [self._due.pop(key)[1] for _, _, key in ready]
 
 
 class Deadline(BaseDeathPenalty):
