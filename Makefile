@@ -15,7 +15,7 @@ help: ## list the targets
 
 $(DONE): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11, 3.12 or 3.13 found; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@echo "setting up $(VENV) with $(PYTHON) (about 200 MB of packages, once)"
+	@echo "setting up $(VENV) with $(PYTHON) (about 1 GB on disk, once)"
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -66,6 +66,9 @@ cluster-up: $(DONE) ## start a control plane and a node on this machine, print K
 
 scale-downs: $(DONE) ## the long form: at least 200 pods removed, 100 of them while others are busy; hits must be 0
 	SCALE_DOWNS=200 $(PY) -m pytest tests/apiserver/test_operator_scale_down.py -s --timeout=3600
+
+faults-long: $(DONE) ## the long form of the chaos test: 1,000 faults on real workers; nothing lost, one result each
+	FAULTS=1000 $(PY) -m pytest tests/faults/test_chaos.py -s --timeout=7200
 
 bench: $(DONE) ## NAME=reaction|overhead|idle: print a table, write build/bench/NAME.json
 	@$(PY) -m benchmarks $(NAME)
