@@ -85,6 +85,22 @@ def test_an_id_that_has_no_business_there_is_dropped(office, end):
         assert office.redis.llen(keys.intermediate(PREFIX, "default")) == 0
 
 
+def test_enqueued_anew_while_it_ran_and_popped_by_a_foreign_worker(office):
+    """The old claim has nothing to give back any more, and the popped id is not lost."""
+    job = office.enqueue(job_id="same")
+    claim = office.claim()
+    office.enqueue(job_id="same")
+    pop(office, job)
+    office.expire(claim)
+    assert office.reclaim() == ()
+    assert office.ids() == []
+    office.sweep(grace=0)
+    office.sweep(grace=0)
+    assert office.ids() == [job]
+    assert office.claim().job_id == job
+    assert office.ids() == []
+
+
 # --- rate limits ----------------------------------------------------------------------------------------------------
 
 

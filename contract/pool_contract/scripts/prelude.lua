@@ -134,9 +134,14 @@ local function owner_of(job)
   return fields(name, 'execution', 'replica', 'queue', 'worker', 'claimed_at', 'alone', 'losses', 'strikes', 'exhausted')
 end
 
+-- true if the id is in the queue's list, or a foreign worker has just popped it
 local function waits(job, queue)
-  local name = key('queue', queue)
-  return fits(name, 'list') and redis.call('LPOS', name, job) and true or false
+  for _, name in ipairs({key('queue', queue), key('queue', queue, 'intermediate')}) do
+    if fits(name, 'list') and redis.call('LPOS', name, job) then
+      return true
+    end
+  end
+  return false
 end
 
 -- Does the claim still stand for the job? Not if the job was cancelled or deleted, nor if somebody enqueued the same id

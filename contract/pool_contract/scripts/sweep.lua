@@ -23,9 +23,10 @@ local function sweep_intermediate(queue)
   end
   for _, job in ipairs(redis.call('LRANGE', popped, 0, SAMPLE - 1)) do
     local stamp = popped .. ':first_seen:' .. job
+    local owner = owner_of(job)
     if not fits(key('job', job), 'hash') or executing(job, queue) then
       -- somebody must look at it, or somebody works on it
-    elseif not job_exists(job) or elsewhere(job, queue) or owner_of(job) then
+    elseif not job_exists(job) or elsewhere(job, queue) or owner and stands(job, owner) then
       redis.call('LREM', popped, 1, job)
       redis.call('DEL', stamp)
     elseif not redis.call('SET', stamp, decimal(NOW), 'NX', 'EX', FIRST_SEEN_SECONDS) then
