@@ -16,6 +16,7 @@ from rq import Queue, Retry, Worker
 from rq.serializers import JSONSerializer
 from tests.faults.crew import GRACE_SECONDS, JOBS, LEASE_SECONDS, POOL_UID, QUEUES, Keeper, Member
 from tests.faults.keeper import MAX_LOSSES
+from tests.faults.results import PREFIX, unfinished
 
 import redis
 from pool_contract import keys, scripts
@@ -24,7 +25,6 @@ from pool_contract.scripts import Scripts
 
 REPLICAS = 4
 EPOCH = 1
-PREFIX = keys.DEFAULT_PREFIX
 PACE_SECONDS = (0.3, 1.1)
 """Between two faults."""
 SHARES = {
@@ -80,7 +80,7 @@ class Chaos:
         while self._later:
             self._pass_time(0.1)
         end = time.monotonic() + LAST_JOBS_SECONDS + jobs / 20
-        while (left := self.unfinished()) and time.monotonic() < end:
+        while (left := unfinished(self.redis, self.jobs)) and time.monotonic() < end:
             self._pass_time(0.2)
         assert not left, f"{len(left)} jobs are not finished: {self._where(left[:5])}"
 
@@ -89,12 +89,6 @@ class Chaos:
         plan = [kind for kind, share in SHARES.items() for _ in range(max(1, round(share * faults / 100)))]
         self.dice.shuffle(plan)
         return plan
-
-    def unfinished(self):
-        pipeline = self.redis.pipeline(transaction=False)
-        for job in self.jobs:
-            pipeline.hget(keys.job(PREFIX, job), "status")
-        return [job for job, status in zip(self.jobs, pipeline.execute(), strict=True) if status != b"finished"]
 
     def _where(self, jobs):
         return {

@@ -29,16 +29,16 @@ QUICK = (
 class Member:
     """One replica's process."""
 
-    def __init__(self, server, folder, *flags, replica=None):
+    def __init__(self, server, folder, *flags, replica=None, pool_uid=POOL_UID, queues=QUEUES):
         self.replica = replica or f"replica-{uuid.uuid4().hex[:12]}"
         environment = {
             "PROCESSINGPOOL_POOL": "test/pool",
-            "PROCESSINGPOOL_POOL_UID": POOL_UID,
+            "PROCESSINGPOOL_POOL_UID": pool_uid,
             "PROCESSINGPOOL_REPLICA": self.replica,
-            "PROCESSINGPOOL_QUEUES": ",".join(QUEUES),
+            "PROCESSINGPOOL_QUEUES": ",".join(queues),
         }
         jobs = ("--path", str(HERE), "--allow", f"{JOBS}:*")
-        self.worker = Worker(server, folder, *jobs, *QUICK, *flags, environment=environment, quick=False)
+        self.worker = Worker(server, folder, *jobs, *(flags or QUICK), environment=environment, quick=False)
         self.frozen = False
 
     @property

@@ -91,12 +91,12 @@ class Bench:
 class Worker:
     """One process of `processingpool worker`."""
 
-    def __init__(self, server, folder, *arguments, environment=None, quick=True):
+    def __init__(self, server, folder, *arguments, environment=None, quick=True, before=()):
         self.log_path = folder / f"worker-{time.monotonic_ns()}.log"
         command = [str(COMMAND), "worker", "--url", server.url, "--path", str(HERE), "--allow", "worker_jobs:*"]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, *(QUICK if quick else ()), *arguments],
+                [*before, *command, *(QUICK if quick else ()), *arguments],
                 stdout=log,
                 stderr=log,
                 env={**clean_environment(), **(environment or {})},
