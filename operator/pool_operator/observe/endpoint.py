@@ -192,13 +192,15 @@ class Endpoint:
     async def run(self) -> None:
         """Connect, subscribe, read; again and again until cancelled."""
         while True:
+            # a task of its own: before Python 3.13 a TaskGroup whose child fails leaves its task marked as cancelled, and
+            # drops a real cancellation that comes at that moment. Here, whatever this task is told stays told
+            session = asyncio.create_task(self._session(), name=f"session {self.key}")
             try:
-                await self._session()
+                await session
             except* FAILURES as group:
                 self._failed(_first(group))
             task = asyncio.current_task()
             if task is not None and task.cancelling():
-                # before Python 3.13 a TaskGroup drops a cancellation that comes while it handles an error of its own
                 raise asyncio.CancelledError
             await self._clock.sleep(self._backoff())
 
