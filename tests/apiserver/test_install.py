@@ -26,6 +26,7 @@ def clean(kubectl):
     """Nothing of ours in the cluster before, everything that other tests need after."""
     kubectl("delete", "crd", "processingpools.processingpool.dev", "--ignore-not-found")
     kubectl("delete", "namespace", OPERATOR, SERVED, "--ignore-not-found")
+    kubectl("delete", "clusterrole,clusterrolebinding", "-l", "app.kubernetes.io/part-of=processing-pool")
     kubectl("create", "namespace", SERVED)
     yield
     kubectl("delete", "namespace", OPERATOR, SERVED, "--ignore-not-found", "--wait=false")
@@ -103,7 +104,7 @@ def as_installed(kubectl, control_plane, folder):
     deployment = json.loads(kubectl("get", "deployment", OPERATOR, "--namespace", OPERATOR, "-o", "json"))
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    environment = {one["name"]: one.get("value", OPERATOR) for one in container["env"]}
+    environment = {one["name"]: OPERATOR if "valueFrom" in one else one.get("value", "") for one in container["env"]}
     token = kubectl("create", "token", pod["serviceAccountName"], "--namespace", OPERATOR).strip()
     config = yaml.safe_load(Path(control_plane.kubeconfig).read_text(encoding="utf-8"))
     config["users"][0]["user"] = {"token": token}
