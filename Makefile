@@ -70,9 +70,6 @@ scale-downs: $(DONE) ## the long form: at least 200 pods removed, 100 of them wh
 faults-long: $(DONE) ## the long form of the chaos test: 1,000 faults on real workers; nothing lost, one result each
 	FAULTS=1000 $(PY) -m pytest tests/faults/test_chaos.py -s --timeout=7200
 
-faults-long: $(DONE) ## the long form: 1000 random faults while 5000 jobs run; none may be lost or have two results
-	FAULTS=1000 $(PY) -m pytest tests/faults/test_chaos.py -s
-
 bench: $(DONE) ## NAME=reaction|overhead|idle: print a table, write build/bench/NAME.json
 	@$(PY) -m benchmarks $(NAME)
 
