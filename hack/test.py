@@ -23,6 +23,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "test"
 SUITES = ("check", "pure", "redis", "apiserver", "faults", "cluster", "demo")
+SIDE_BY_SIDE = ("pure", "redis")
+"""Each test has its own server and mostly waits: twice as many processes as cores."""
 PYTEST = ("pure", "redis", "apiserver", "faults", "cluster")
 
 
@@ -61,6 +63,8 @@ def pytest_suite(suite: str, started: float) -> Outcome:
     report = RESULTS / f"{suite}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", f"tests/{suite}", "-q", f"--junit-xml={report}", "--durations=5"]
+    if suite in SIDE_BY_SIDE:
+        command += ["-n", str(2 * (os.cpu_count() or 1)), "--dist=worksteal"]
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     outcome = Outcome(suite, time.monotonic() - started, status not in {0, 1, 5} or not report.exists())
     if not report.exists():
