@@ -17,6 +17,8 @@ if [ "${1:-}" = "--check" ]; then
   trap 'rm -rf "$out"' EXIT
   cp requirements/*.txt "$out/"
 fi
+echo "hatchling>=1.27" | "$uv" pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \
+  - --output-file "$out/build.txt" # what the Dockerfile builds our wheel with
 compile operator.txt operator
 compile worker.txt worker
 compile worker-gpu.txt worker gpu
