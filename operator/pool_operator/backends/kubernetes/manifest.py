@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pool_operator.api.models import ProcessingPoolSpec, Redis
 from pool_operator.backends.base import PoolObject
+from pool_operator.backends.environment import redis_url
 from pool_operator.backends.kubernetes.stamp import harden, stamp_worker
 from pool_operator.names import (
     ANNOTATION_STAMP,
@@ -105,13 +106,6 @@ def grace_seconds(spec: ProcessingPoolSpec) -> int:
     if isinstance(chosen, int):
         return chosen
     return min(spec.jobs.timeout_seconds + MARGIN_SECONDS, LONGEST_GRACE_SECONDS)
-
-
-def redis_url(redis: Redis) -> str:
-    """redis://host:port/database, rediss:// with TLS; never a password."""
-    scheme = "rediss" if redis.tls is not None else "redis"
-    host = f"[{redis.host}]" if ":" in redis.host else redis.host
-    return f"{scheme}://{host}:{redis.port}/{redis.database}"
 
 
 def _spec(pool: PoolObject) -> ProcessingPoolSpec:

@@ -18,12 +18,14 @@ from typing import Any, Final
 from pool_operator.backends.base import Event, PoolObject
 from pool_operator.backends.kubernetes import paths
 from pool_operator.backends.kubernetes.api import ApiError, ApiUnavailableError, Content, KubeApi
-from pool_operator.names import FIELD_MANAGER, GROUP, KIND, VERSION
+from pool_operator.names import FIELD_MANAGER, GROUP, KIND, VERSION, Condition
 
 log = logging.getLogger(__name__)
 LEAST_INTERVAL_SECONDS: Final = 1.0
 SAME_EVENT_SECONDS: Final = 600.0
 LONGEST_NOTE_BYTES: Final = 1024
+LOGGED: Final = (Condition.READY, Condition.CAPACITY_AVAILABLE)
+"""Conditions whose changes the log tells too; Ready speaks for the template and the queues."""
 Json = dict[str, Any]
 
 
@@ -113,7 +115,9 @@ class KubernetesReporter:
             if not (isinstance(error, ApiError) and error.status in {404, 409}):  # gone, or made anew
                 log.warning("pool=%s its status could not be written: %s", pool.key, error)
             return
+        before = comparable(pool.status) if state.written is None else state.written
         state.written = comparable(status)
+        _log_changes(pool, before, state.written)
 
     async def _post(self, pool: PoolObject, event: Event, state: _State) -> None:
         digest = hashlib.sha256(f"{event.type}|{event.reason}|{event.message}".encode()).hexdigest()[:16]
@@ -126,6 +130,20 @@ class KubernetesReporter:
             await self._api.call("POST", paths.events(pool.key.namespace), body=body)
         except (ApiError, ApiUnavailableError) as error:
             log.warning("pool=%s an event could not be posted: %s", pool.key, error)
+
+
+def _log_changes(pool: PoolObject, before: Json, now: Json) -> None:
+    """One line for each logged condition whose status or reason is another one than before."""
+    for kind in LOGGED:
+        old, new = (one["conditions"].get(kind, {}) for one in (before, now))
+        if not new or (old.get("status"), old.get("reason")) == (new.get("status"), new.get("reason")):
+            continue
+        if new["status"] == "True":
+            if not old and kind is not Condition.READY:
+                continue  # a new pool: nothing came to an end
+            log.info("pool=%s %s: %s", pool.key, kind, new["message"])
+        else:
+            log.warning("pool=%s not %s: %s: %s", pool.key, kind, new["reason"], new["message"])
 
 
 def event_body(pool: PoolObject, event: Event, *, instance: str, at: datetime) -> Json:
