@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pool_operator.backends.base import Credentials, PoolObject
-from pool_operator.backends.kubernetes.manifest import redis_url
+from pool_operator.backends.environment import redis_url
 from pool_operator.backends.local.template import WorkerTemplate
 
 
