@@ -96,6 +96,22 @@ def test_the_model_table_knows_weights_on_the_gpu_and_in_host_memory(on_gpu):
     assert slots_that_fit(rule(memory={"margin_percent": 0}), worker) == Fit(slots=3)
 
 
+def test_a_small_worker_without_a_gpu_runs_a_small_model():
+    """2Gi less 20 % is 1638Mi: two jobs of tiny.en; beside a GPU its CUDA libraries alone would take most of it."""
+    cpu = worker_of(template(("PROCESSINGPOOL_MODEL", "tiny.en"), memory="2Gi"))
+    assert slots_that_fit(rule(), cpu) == Fit(slots=2)
+
+
+def test_gpu_memory_in_the_spec_means_a_gpu_whatever_its_resource_is_called():
+    slice_of_gpu = worker_of(
+        template(("PROCESSINGPOOL_MODEL", "tiny.en"), memory="1200Mi", **{"nvidia.com/mig-1g.5gb": 1})
+    )
+    found = slots_that_fit(rule(gpu_memory={"per_replica": "5Gi"}), slice_of_gpu)
+    assert isinstance(found, Misfit)
+    assert "base 1200Mi" in found.message
+    assert slots_that_fit(rule(), slice_of_gpu) == Fit(slots=1)
+
+
 @pytest.mark.parametrize("int8", [True, False])
 def test_weights_of_eight_bits_are_smaller(int8):
     model = memory_of("large-v3")

@@ -88,7 +88,8 @@ def _spaces(concurrency: Concurrency, worker: Worker) -> list[_Space]:
     found: list[_Space] = []
     if worker.limit_bytes is not None:
         rule = concurrency.memory
-        base, per_job = _host_defaults(worker)
+        on_gpu = worker.on_gpu or concurrency.gpu_memory is not None  # a slice of a GPU has another resource name
+        base, per_job = _host_defaults(worker.model, on_gpu=on_gpu)
         found.append(
             _Space(
                 field="spec.concurrency.memory",
@@ -121,11 +122,10 @@ def _at_least_one(amount: int) -> int:
     return max(1, amount)
 
 
-def _host_defaults(worker: Worker) -> tuple[int, int]:
-    model = worker.model
+def _host_defaults(model: ModelMemory | None, *, on_gpu: bool) -> tuple[int, int]:
     if model is None:
         base, per_job = GUESSED_HOST
-    elif worker.on_gpu:
+    elif on_gpu:
         base, per_job = model.host_base_mib, model.host_per_job_mib
     else:
         base, per_job = model.host_base_cpu_mib, model.host_per_job_cpu_mib
