@@ -141,7 +141,7 @@ def test_a_deleted_pool_drains_and_is_retired_after_its_last_claim(server):
             lambda: [one for one in it.backend.replicas.get(pool.uid, {}).values() if one.running], "a running job"
         )
         assert await redis.hexists(keys.pools("rq"), pool.uid)
-        it.controller.remove(pool.key, pool.uid)
+        it.controller.remove(pool.uid)
         await it.until(lambda: it.backend.retired == [pool.uid], "retired")
         assert it.backend.killed == []
         assert len(it.backend.done) == 1

@@ -162,7 +162,7 @@ def test_the_younger_of_two_pools_on_a_queue_holds_until_the_older_is_gone(serve
         await enqueue(redis, 2)
         await it.until(lambda: it.count(older) == 2, "the older serves")
         assert it.count(younger) == 0
-        it.controller.remove(older.key, older.uid)
+        it.controller.remove(older.uid)
         await it.condition("younger", "Ready", ("True", "Ok"))
         await enqueue(redis, 1)
         await it.until(lambda: it.count(younger) >= 1, "now the younger serves")

@@ -130,8 +130,9 @@ class Operator:
         self._controller.upsert(parse_pool(raw, check=self._check))
 
     def _on_pool_gone(self, key: PoolKey, uid: str) -> None:
+        log.debug("pool=%s is gone at its source", key)
         self._reporter.forget(uid)
-        self._controller.remove(key, uid)
+        self._controller.remove(uid)
 
     def _check(self, spec: ProcessingPoolSpec) -> Problem | None:
         return check_host(spec, self._settings)

@@ -88,9 +88,8 @@ class Controller:
         for uid in (pool.uid, *affected):
             self._queue.add(uid)
 
-    def remove(self, key: PoolKey, uid: str) -> None:
+    def remove(self, uid: str) -> None:
         """The pool is gone at its source: drain it, keep house until its last claim ended, then forget it."""
-        log.debug("pool=%s is gone at its source", key)
         entry, affected = self._store.deleted(uid)
         if entry is None:
             return
