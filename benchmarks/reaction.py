@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Self
@@ -162,7 +163,7 @@ class _Floor:
         return self
 
     async def _open(self) -> None:
-        connector = aiohttp.TCPConnector(ssl=self._plane.tls())
+        connector = aiohttp.TCPConnector(ssl=_tls(self._plane))
         self._http = aiohttp.ClientSession(connector=connector)
         self._redis = AsyncRedis(port=self._server.port)
         self._events = self._redis.pubsub()
@@ -207,6 +208,12 @@ class _Floor:
     async def _drop_events(self) -> None:
         while await self._events.get_message(ignore_subscribe_messages=True, timeout=0.02) is not None:
             pass
+
+
+def _tls(plane: ControlPlane) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(plane.pki.ca))
+    context.load_cert_chain(plane.pki.folder / "admin.crt", plane.pki.folder / "admin.key")
+    return context
 
 
 def _ms(values: list[float]) -> list[float]:

@@ -24,7 +24,7 @@ START_SECONDS = 60.0
 
 
 @contextmanager
-def ours(server: Server, queue: str, *flags: str) -> Iterator[None]:
+def ours(server: Server, queue: str, *flags: str) -> Iterator[Child]:
     """`processingpool worker` in the place of `rq worker`: all fences on, one slot."""
     fixed = [
         "--url",
@@ -36,26 +36,26 @@ def ours(server: Server, queue: str, *flags: str) -> Iterator[None]:
         "--log-level",
         "warning",
     ]
-    with _process(server, queue, [str(BIN / "processingpool"), "worker", *fixed, *flags, queue]):
-        yield
+    with _process(server, queue, [str(BIN / "processingpool"), "worker", *fixed, *flags, queue]) as child:
+        yield child
 
 
 @contextmanager
-def stock(server: Server, queue: str, *flags: str) -> Iterator[None]:
+def stock(server: Server, queue: str, *flags: str) -> Iterator[Child]:
     """`rq worker`; forking unless `flags` name another class."""
     fixed = ["--url", server.url, "--serializer", "rq.serializers.JSONSerializer", "--quiet"]
-    with _process(server, queue, [str(BIN / "rq"), "worker", *fixed, *flags, queue]):
-        yield
+    with _process(server, queue, [str(BIN / "rq"), "worker", *fixed, *flags, queue]) as child:
+        yield child
 
 
 @contextmanager
-def _process(server: Server, queue: str, command: list[str]) -> Iterator[None]:
+def _process(server: Server, queue: str, command: list[str]) -> Iterator[Child]:
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     with tempfile.TemporaryDirectory(prefix="pp-bench-worker-") as folder, server.client() as client:
         child = Child("worker", command, Path(folder), environment=environment)
         try:
             _until_it_works(client, queue, child)
-            yield
+            yield child
         finally:
             child.stop(30)
 
