@@ -52,11 +52,6 @@ class Runs:
         wanted = Counter(dict.fromkeys(ids, 1))
         return self.starts() == wanted and all(run.outcome == "finished" for run in self.all)
 
-    def most_at_once(self, replica: str) -> int:
-        """Most runs of one replica that overlapped."""
-        mine = [run for run in self.all if run.replica == replica]
-        return max((sum(overlap(run, other) for other in mine) for run in mine), default=0)
-
     def __str__(self) -> str:
         def line(run: Run) -> str:
             length = f"{run.end - run.start:.1f} s, {run.outcome}" if run.end is not None else "no end"
@@ -66,11 +61,10 @@ class Runs:
 
 
 def overlap(one: Run, other: Run) -> bool:
-    """Whether the two ran at the same time; a run that was cut off counts from its start on."""
-    forever = float("inf")
-    first_end = forever if one.end is None else one.end
-    second_end = forever if other.end is None else other.end
-    return one.start < second_end and other.start < first_end
+    """Whether two runs that have ended ran at the same time."""
+    assert one.end is not None
+    assert other.end is not None
+    return one.start < other.end and other.start < one.end
 
 
 def _pair(entries: list[dict]) -> list[Run]:
@@ -80,7 +74,9 @@ def _pair(entries: list[dict]) -> list[Run]:
         if entry["event"] == "start":
             runs.append(Run(*mark, entry["at"], None, None))
             continue
-        place = next(n for n, run in enumerate(runs) if (run.job, run.replica, run.pid) == mark and run.end is None)
+        # the last one: a restarted container has the same process ids, so an earlier run may be cut off under this mark
+        places = [n for n, run in enumerate(runs) if (run.job, run.replica, run.pid) == mark and run.end is None]
+        place = places[-1]
         started = runs[place]
         runs[place] = Run(*mark, started.start, entry["at"], entry.get("outcome"))
     return runs
