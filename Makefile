@@ -58,14 +58,14 @@ control-plane: ## build etcd, Kubernetes, KWOK and Helm from pinned Go modules, 
 cluster-packages: ## install the Debian packages that tests/cluster and some others need (root)
 	@hack/apt.sh
 
-images: $(DONE) model ## build the operator and worker images (needs buildah)
-	@$(PY) -m hack.images
+images: $(DONE) model ## build the operator and worker images from the Dockerfile, as archives (needs buildah, root)
+	@hack/images/build.sh
 
-cluster-up: $(DONE) ## start a control plane and a node on this machine, print KUBECONFIG, run until Ctrl-C (root)
-	@$(PY) -m tests.cluster.up
+cluster-up: $(DONE) model ## start a control plane and a node on this machine, print KUBECONFIG, run until Ctrl-C (root)
+	@$(PY) -m tests.node
 
 scale-downs: $(DONE) ## the long form: at least 200 pods removed, 100 of them while others are busy; hits must be 0
-	SCALE_DOWNS=200 $(PY) -m pytest tests/apiserver/test_operator_scale_down.py -s --timeout=3600
+	SCALE_DOWNS=200 $(PY) -m pytest tests/apiserver/test_operator_scale_down.py tests/cluster/test_scale_down.py -s --timeout=3600
 
 faults-long: $(DONE) ## the long form of the chaos test: 1,000 faults on real workers; nothing lost, one result each
 	FAULTS=1000 $(PY) -m pytest tests/faults/test_chaos.py -s --timeout=7200

@@ -1,6 +1,6 @@
 """Scale-downs while other replicas work, judged by what the jobs themselves wrote down: none is ended by scaling.
 
-CLUSTER_SCALE_DOWNS sets how many pods are to go (default 30 in 5 waves; `make scale-downs` asks for 200).
+SCALE_DOWNS sets how many pods are to go (default 30 in 5 waves; `make scale-downs` asks for 200).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import pytest
 from tests.cluster.witness import Witness
 
-WANTED = int(os.environ.get("CLUSTER_SCALE_DOWNS", "30"))
+WANTED = int(os.environ.get("SCALE_DOWNS", "30"))
 REPLICAS = 8
 LONG_JOBS = 2
 LONG_SECONDS = 12.0
