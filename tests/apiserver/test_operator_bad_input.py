@@ -73,11 +73,14 @@ def test_what_no_schema_can_judge_becomes_a_condition_and_a_good_pool_beside_it_
     assert "spec.template.spec.containers" in it.told("TemplateValid", "TemplateRefused", "mistyped")
     assert "spec.template.spec.hostNetwork" in it.told("TemplateValid", "TemplateRefused", "host-access")
     assert "--allow-service-accounts" in it.told("TemplateValid", "TemplateRefused", "account")
+    for name in ("mistyped", "host-access", "account"):
+        assert it.condition("Ready", name)["reason"] == "TemplateRefused"
     assert "'elsewhere' is not among the hosts" in it.told("Ready", "HostNotAllowed", "foreign-host")
     assert "127.0.0.1:1/0 refuses connections" in it.told("QueueReachable", "QueueUnreachable", "no-server")
     assert "there is no Secret 'absent'" in it.told("Ready", "SecretNotFound", "no-secret")
     assert "rq:queue:wrong-type" in it.told("QueueReachable", "QueueWrongType", "wrong-type")
     assert "spec.redis.database" in it.told("QueueReachable", "QueueUnreachable", "no-database")
+    assert "endpoint=elsewhere" not in it.log(), "connected to a host that is not allowed"
     assert f"the older pool '{it.namespace}/{POOL}'" in it.told("Ready", "QueueShared", "shared")
 
     jobs = enqueue(queue, 3)

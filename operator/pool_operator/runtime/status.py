@@ -142,7 +142,7 @@ def _judged(facts: Facts) -> dict[Condition, Verdict]:
 
 
 def _ready(facts: Facts) -> Verdict:
-    for problem in (facts.pool_problem, facts.view.template_problem, facts.queue_problem):
+    for problem in (facts.pool_problem, facts.view.template_problem, facts.apply_problem, facts.queue_problem):
         if problem is not None:
             return _false(problem)
     if isinstance(facts.observed.reading, Unknown):

@@ -40,7 +40,9 @@ def _spec(raw: Raw, check: Check) -> tuple[ProcessingPoolSpec | None, Problem | 
         spec = ProcessingPoolSpec.model_validate(raw.get("spec") or {})
     except ValidationError as error:
         return None, Problem(reason=ConditionReason.SPEC_INVALID, message=sentence(error, ProcessingPoolSpec))
-    return spec, check(spec)
+    problem = check(spec)
+    # a spec that may not be followed is not read either: nobody connects to a host that is not allowed
+    return (spec, None) if problem is None else (None, problem)
 
 
 def check_host(spec: ProcessingPoolSpec, settings: OperatorSettings) -> Problem | None:
