@@ -128,6 +128,30 @@ def test_gpus_that_are_not_there_are_reported_and_nothing_runs_away(it, queue):
     until(lambda: not it.pods(), what="none is kept when there is no work")
 
 
+def test_a_rollout_on_a_full_gpu_cluster_completes_and_never_lowers(it, queue, workers):
+    """All eight GPUs are taken and work waits; the template changes. Each old pod frees its GPU for a new one."""
+
+    def template(image):
+        worker = {"name": "worker", "image": image, "resources": {"limits": {"memory": "4Gi", "nvidia.com/gpu": 1}}}
+        return {"spec": {"containers": [worker]}}
+
+    it.start()
+    it.apply(pool_body(queue.port, maxReplicas=8, template=template("worker:1")))
+    it.wait_ready()
+    workers.draw = lambda _: 1.0
+    jobs = enqueue(queue, 1000)
+    until(lambda: it.status().get("readyReplicas") == 8, what="eight at work")
+    it.apply(pool_body(queue.port, maxReplicas=8, template=template("worker:2")))
+
+    def renewed():
+        images = [one["spec"]["containers"][0]["image"] for one in it.pods()]
+        assert replicas(it) == 8
+        return images == ["worker:2"] * 8
+
+    until(renewed, what="all eight are new")
+    assert len(workers.done) < len(jobs), "there was work all the time"
+
+
 def test_paused_holds_and_a_dry_run_only_tells(it, queue):
     it.start()
     it.apply(pool_body(queue.port, minReplicas=1, mode="Paused"))
