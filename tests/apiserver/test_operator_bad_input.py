@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+
 import pytest
 import yaml
-from tests.apiserver.operator_process import POOL, enqueue, pool_body, steadily, until
+from tests.apiserver.operator_process import COMMAND, POOL, enqueue, pool_body, steadily, until
 from tests.servers import redis_server
 
 from pool_contract import keys
@@ -87,6 +91,24 @@ def test_what_no_schema_can_judge_becomes_a_condition_and_a_good_pool_beside_it_
     until(lambda: len(workers.done) == len(jobs), what="the good pool works")
     assert it.condition("Ready")["status"] == "True"
     assert {one["metadata"]["labels"]["processingpool.dev/pool"] for one in it.items("pods")} <= {POOL}
+
+
+def test_wrong_usage_of_the_operator_is_one_sentence_and_exit_status_2(control_plane, tmp_path):
+    def told(*flags, **environment):
+        command = [*COMMAND, "--health-host", "127.0.0.1", *flags]
+        done = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        return done.stderr.splitlines()[-1]
+
+    assert "--pol-seconds" in told("--pol-seconds", "3")
+    assert "--poll-seconds 'abc'" in told("--poll-seconds", "abc")
+    assert "set KUBECONFIG" in told("--health-port", "0", KUBECONFIG=str(tmp_path / "none"), HOME=str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"--health-port {port}: cannot listen" in told("--health-port", str(port))
 
 
 def test_a_password_is_asked_for_and_a_secret_is_read_when_it_comes_and_when_it_changes(it):

@@ -93,7 +93,7 @@ def test_the_health_server_answers():
             writer.close()
             assert await asyncio.to_thread(get, port, "/livez") == (200, "ok\n")
             second = HealthServer(host="127.0.0.1", port=port, metrics=Metrics(), alive=str, ready=str)
-            with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}.*choose another health_port"):
+            with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}.*choose another one"):
                 await second.start()
         finally:
             serving.cancel()

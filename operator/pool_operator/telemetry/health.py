@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -57,8 +58,8 @@ class HealthServer:
             )
         except OSError as error:
             raise OSError(
-                f"the health server cannot listen on {self._host}:{self._wanted_port} ({error.strerror or error}): "
-                "choose another health_port, or 0 for any free one"
+                f"--health-port {self._wanted_port}: cannot listen on {self._host}:{self._wanted_port} ({_cause(error)}); "
+                "choose another one, or 0 for any free one"
             ) from error
         log.info("health and metrics on port %d", self.port)
 
@@ -102,6 +103,11 @@ def stuck(beat_age: Callable[[], float]) -> Callable[[], str]:
         return f"the event loop has not come round for {age:.0f} s" if age > STUCK_SECONDS else ""
 
     return check
+
+
+def _cause(error: OSError) -> str:
+    """What the system said: asyncio wraps it in words of its own."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, str]:
