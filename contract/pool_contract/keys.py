@@ -201,7 +201,7 @@ def epoch(prefix: str, pool: str) -> str:
 
 
 def size_hint(prefix: str) -> str:
-    """Hash: job id -> media seconds given at submission."""
+    """Hash: job id -> media seconds given at submission. Deleted with the end of the job's run; `sweep` drops the rest."""
     return f"{prefix}:pp:hints"
 
 

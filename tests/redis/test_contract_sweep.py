@@ -306,7 +306,9 @@ def test_replicas_that_are_long_gone_are_forgotten_and_the_others_are_not(office
 
 
 def test_size_hints_go_with_their_jobs(office):
-    job = office.enqueue()
-    office.redis.hset(keys.size_hint(PREFIX), mapping={job: 5, "gone": 6})
+    job, ended = office.enqueue(), office.enqueue()
+    office.redis.hset(keys.job(PREFIX, ended), "status", "canceled")
+    office.redis.set(keys.job(PREFIX, "odd"), "not a hash")
+    office.redis.hset(keys.size_hint(PREFIX), mapping={job: 5, ended: 7, "gone": 6, "odd": 1})
     office.sweep()
     assert office.redis.hkeys(keys.size_hint(PREFIX)) == [job.encode()]

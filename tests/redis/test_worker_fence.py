@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+from redis.client import Pipeline
 from rq import Queue, Retry, SimpleWorker
 from rq.executions import Execution
 from rq.job import Job
@@ -104,6 +105,75 @@ def test_a_claim_that_was_taken_records_nothing(slot):
     assert slot.status(job) == "queued"
     assert not slot.other.exists(f"rq:results:{job.id}", "rq:finished:default")
     assert slot.queue.job_ids == [job.id]
+
+
+def test_the_size_hint_ends_with_the_run_and_one_of_a_wrong_type_harms_nothing(slot):
+    _, job, execution = slot.claim()
+    slot.other.hset("rq:pp:hints", mapping={job.id: 5, "other": 6})
+    slot.succeed(job, execution)
+    assert slot.other.hkeys("rq:pp:hints") == [b"other"]
+    slot.other.delete("rq:pp:hints")
+    slot.other.set("rq:pp:hints", "not a hash")
+    run, job, execution = slot.claim()
+    slot.succeed(job, execution)
+    assert run.phase is RunPhase.ENDED
+    assert slot.status(job) == "finished"
+
+
+def _save(job):
+    job.save()
+
+
+def _save_meta(job):
+    job.save_meta()
+
+
+@pytest.mark.parametrize("save", [_save, _save_meta])
+def test_a_running_job_s_code_saves_its_meta(slot, save):
+    _, job, _ = slot.claim()
+    job.meta["page"] = 7
+    save(job)
+    assert Job.fetch(job.id, connection=slot.other, serializer=JSONSerializer).meta == {"page": 7}
+    assert slot.status(job) == "started"
+
+
+@pytest.mark.parametrize("save", [_save, _save_meta])
+def test_a_deleted_job_s_code_brings_no_ghost_back(slot, save):
+    _, job, _ = slot.claim()
+    slot.other.delete(job.key)
+    job.meta["page"] = 7
+    save(job)
+    assert not slot.other.exists(job.key)
+
+
+@pytest.mark.parametrize("save", [_save, _save_meta])
+def test_a_job_that_was_given_to_somebody_else_is_not_written_over(slot, save):
+    run, job, _ = slot.claim()
+    slot.give_to_somebody_else(run)
+    before = slot.other.hgetall(job.key)
+    job.meta["page"] = 7
+    save(job)
+    assert slot.other.hgetall(job.key) == before
+
+
+def test_a_cancelled_job_s_code_does_not_start_it_again(slot):
+    _, job, _ = slot.claim()
+    Job.fetch(job.id, connection=slot.other, serializer=JSONSerializer).cancel()
+    job.save()
+    assert slot.status(job) == "canceled"
+
+
+def test_a_job_deleted_between_the_look_and_the_write_brings_no_ghost_back(slot, monkeypatch):
+    _, job, _ = slot.claim()
+    original = Pipeline.multi
+
+    def multi(self):
+        slot.other.delete(job.key)
+        original(self)
+
+    monkeypatch.setattr(Pipeline, "multi", multi)
+    job.save_meta()
+    assert not slot.other.exists(job.key)
 
 
 @pytest.mark.parametrize("end", ["success", "failure", "retry", "returned retry"])
@@ -258,7 +328,7 @@ def test_the_methods_of_rq_that_are_replaced_exist_with_these_arguments():
         "handle_payload",
     ):
         assert callable(getattr(SimpleWorker, name))
-    assert {"set_status", "to_dict", "restore", "func", "success_callback"} <= set(dir(Job))
+    assert {"set_status", "save", "save_meta", "to_dict", "restore", "func", "success_callback"} <= set(dir(Job))
     assert list(inspect.signature(Execution.__init__).parameters)[1:] == ["id", "job_id", "connection", "worker_name"]
 
 

@@ -9,6 +9,9 @@ from os import getcwd  # noqa: F401 - something this module only imports
 
 from rq import Retry, get_current_job
 
+from pool_contract.jobs import JobError
+from pool_worker.media.errors import MachineError, MediaError
+
 LIST = "test:log"
 
 
@@ -27,6 +30,11 @@ def noop():
 
 def fail(text="no"):
     raise ValueError(text)
+
+
+def hopeless(kind):
+    note("hopeless")
+    raise {"payload": JobError, "media": MediaError, "machine": MachineError}[kind]("the one sentence")
 
 
 def fail_once():

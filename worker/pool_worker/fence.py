@@ -123,6 +123,7 @@ class FencedPipeline(Pipeline):
             ("DEL", fence.owner_key),
             ("ZREM", keys.leases(fence.prefix, fence.queue), fence.job_id),
             ("SREM", keys.claims(fence.prefix, fence.replica), fence.job_id),
+            ("HDEL", keys.size_hint(fence.prefix), fence.job_id),
         ):
             self.pipeline_execute_command(*command)
 

@@ -1,4 +1,4 @@
-"""Jobs that a slot ends without running them."""
+"""Jobs that a slot ends without running them, and jobs that another run would not help."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from rq.callbacks import execute_failure_callback
 
+from pool_contract.jobs import JobError
 from pool_contract.scripts import Claimed
 from pool_worker.admission import RefusedError, admit
+from pool_worker.media.errors import MachineError, MediaError
 from pool_worker.settings import Settings
 from pool_worker.slot_job import SlotJob
 
@@ -44,3 +46,8 @@ def tell_failure_callback(
         execute_failure_callback(job, death_penalty, type(why), why, None)
     except Exception as error:  # noqa: BLE001 - user code, or not allowed: the job fails all the same
         log.warning("job=%s: its failure callback did not run: %r", job.id, error)
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Whether the job itself is at fault, its payload or its file: it fails at once, whatever retries it has left."""
+    return isinstance(error, JobError | MediaError) and not isinstance(error, MachineError)

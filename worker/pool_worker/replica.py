@@ -29,7 +29,6 @@ from pool_worker.meter import Meter
 from pool_worker.run import Run
 from pool_worker.settings import Settings
 from pool_worker.slot_job import SlotJob
-from pool_worker.slot_worker import SlotWorker
 from pool_worker.slots import Slots
 from pool_worker.surroundings import Surroundings
 from redis import Redis
@@ -172,8 +171,7 @@ class Replica:
         )
         self._heartbeat.nudge()
 
-    def _stuck(self, worker: SlotWorker) -> None:
-        run = worker.run
+    def _stuck(self, run: Run | None) -> None:
         name = run.claimed.job_id if run else "?"
         self._inbox.put(
             (

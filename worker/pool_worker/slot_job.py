@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from redis.client import Pipeline
 from rq.job import Job, JobStatus
 from rq.utils import now
 
+from pool_contract import keys
+from pool_contract.scripts import Claimed
 from pool_worker.admission import AllowList, RefusedError, defined_there, not_allowed, unpack
+from redis import WatchError
 
 log = logging.getLogger(__name__)
 PROGRESS: Final = "progress"  # of a job's meta
@@ -21,6 +24,7 @@ class SlotJob(Job):
     """See the module."""
 
     _stored: bytes | None = None  # the payload as it stands in Redis
+    _claim: tuple[str, bytes] | None = None  # owner key and execution id
     allowed: AllowList = AllowList(("*",))
 
     def take(self, raw: Mapping[bytes, bytes]) -> None:
@@ -38,9 +42,10 @@ class SlotJob(Job):
             self.restore({**readable, **payload})
         self._stored = raw.get(b"data")
 
-    def begin(self, worker_name: str, queue: str) -> None:
+    def begin(self, worker_name: str, claimed: Claimed, prefix: str) -> None:
         """Look as the claim has left it in Redis."""
-        self.worker_name, self.origin = worker_name, queue
+        self.worker_name, self.origin = worker_name, claimed.queue
+        self._claim = (keys.owner(prefix, claimed.job_id), claimed.execution_id.encode())
         self.started_at = self.last_heartbeat = now()
         self._status = JobStatus.STARTED
 
@@ -68,6 +73,43 @@ class SlotJob(Job):
             return {**super().to_dict(include_meta, include_result), "data": self._stored}
         finally:
             self._data = payload
+
+    def save(
+        self,
+        pipeline: Pipeline | None = None,
+        include_meta: bool = True,  # noqa: FBT001, FBT002
+        include_result: bool = True,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Inside a transaction of RQ's handlers as RQ does; called by the job's own code, only while the claim is held."""
+        if pipeline is None:
+            self._while_held(lambda held: super(SlotJob, self).save(held, include_meta, include_result))
+        else:
+            super().save(pipeline, include_meta, include_result)
+
+    def save_meta(self) -> None:
+        """As RQ's, but only while the claim is held: else it would bring back the hash of a deleted job."""
+        self._while_held(lambda held: held.hset(self.key, "meta", self._serialize_meta()))
+
+    def _while_held(self, write: Callable[[Pipeline], object]) -> None:
+        """Nothing is written once the job was deleted, ended from outside, or given to somebody else."""
+        if self._claim is None:
+            raise RuntimeError(f"job {self.id} is written before its run has begun")
+        owner_key, execution = self._claim
+        with self.connection.pipeline() as pipeline:
+            while True:
+                pipeline.watch(owner_key, self.key)  # type: ignore[no-untyped-call]
+                owner: Any = pipeline.hget(owner_key, "execution")
+                status: Any = pipeline.hget(self.key, "status")
+                if owner != execution or status != JobStatus.STARTED.value.encode():
+                    log.warning("job=%s is not this run's any more: what its code saves is dropped", self.id)
+                    return
+                pipeline.multi()
+                write(pipeline)
+                try:
+                    pipeline.execute()
+                except WatchError:  # somebody wrote to the hash: look again
+                    continue
+                return
 
     def set_status(self, status: JobStatus, pipeline: Pipeline | None = None) -> None:
         """RQ's retry marks a job as scheduled outside of its transaction; the save inside it writes the status anyway."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pool_worker.admission import AllowList
 from pool_worker.connection import Link
@@ -12,9 +11,6 @@ from pool_worker.interrupts import Watchdog
 from pool_worker.run import Run
 from pool_worker.settings import Settings
 from pool_worker.slot_job import SlotJob
-
-if TYPE_CHECKING:
-    from pool_worker.slot_worker import SlotWorker
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +22,6 @@ class Surroundings:
     watchdog: Watchdog
     allowed: AllowList
     timeout_cap: Callable[[], float]  # seconds; live
-    stuck: Callable[[SlotWorker], None]  # a job ignores its time-out
+    stuck: Callable[[Run | None], None]  # a job ignores its time-out
     started: Callable[[], None]
     ended: Callable[[Run, SlotJob | None, str], None]  # how the run ended, for counters

@@ -3,7 +3,7 @@
 -- Guarantee: nothing that a living process holds is touched, and the keys are left as RQ's own maintenance leaves them,
 -- with one exception: an id that a foreign worker popped and never started goes back to the head of its queue, with no
 -- retry used, where RQ would fail it. It also forgets what is ours and belongs to nobody any more: replicas that went
--- silent, size hints of jobs that are gone. Large sets are done a sample at a time; repeated calls come round to all.
+-- silent, size hints of jobs that have ended. Large sets are done a sample at a time; repeated calls come round to all.
 --
 -- Arguments: prefix, queues, intermediate_grace_seconds.
 -- Reply: {intermediate = [ids], rate_limit_slots, workers, groups, dependents}: what was mended.
@@ -182,11 +182,14 @@ local function sweep_replicas()
   end
 end
 
+local ENDED = {finished = true, failed = true, stopped = true, canceled = true}
+
 local function sweep_hints()
   local hints = key('pp', 'hints')
   if kind(hints) == 'hash' then
     for _, job in ipairs(redis.call('HRANDFIELD', hints, SAMPLE)) do
-      if redis.call('EXISTS', key('job', job)) == 0 then
+      -- a run of ours takes its hint along; a foreign worker's, and a cancelled job's, are left for us
+      if not job_exists(job) or ENDED[redis.call('HGET', key('job', job), 'status')] then
         redis.call('HDEL', hints, job)
       end
     end

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pool_worker.media import commands, probe
-from pool_worker.media.errors import MediaError
+from pool_worker.media.errors import MachineError, MediaError
 from pool_worker.media.limits import BYTES_PER_SAMPLE, BYTES_PER_SECOND, SAMPLE_RATE, Limits
 from pool_worker.media.progress import position_seconds
 from pool_worker.media.run import Ended, run
@@ -100,7 +100,7 @@ def _probe(program: str, file: Path, limits: Limits) -> probe.Probe:
     ended = _started(commands.probe(program, file, limits), program, limits.probe_timeout_seconds, limits)
     found = probe.parse(ended.errors)
     if ended.timed_out:
-        raise MediaError(
+        raise MachineError(
             f"ffmpeg could not tell within {limits.probe_timeout_seconds:.0f} s what the file is: it is damaged, or its disk is too slow"
         )
     if found is None:
@@ -115,7 +115,7 @@ def _probe(program: str, file: Path, limits: Limits) -> probe.Probe:
 def _started(command: list[str], program: str, timeout_seconds: float, limits: Limits) -> Ended:
     ended = run(command, timeout_seconds=timeout_seconds, limits=limits)
     if ended.returncode in {126, 127}:  # the shell's words for "cannot run" and "not found"
-        raise MediaError(f"ffmpeg at {program} cannot be started: {_first_line(ended.errors)}")
+        raise MachineError(f"ffmpeg at {program} cannot be started: {_first_line(ended.errors)}")
     return ended
 
 
@@ -147,9 +147,9 @@ def _too_long(length: str, limits: Limits) -> str:
 
 def _refuse_failure(ended: Ended, audio: Audio, folder: Path) -> None:
     if "No space left on device" in ended.errors or "Disk quota exceeded" in ended.errors:
-        raise MediaError(disk_sentence(OSError(errno.ENOSPC, ""), folder))
+        raise MachineError(disk_sentence(OSError(errno.ENOSPC, ""), folder))
     if ended.timed_out:
-        raise MediaError(f"ffmpeg did not finish in time: after {audio.seconds:.0f} s of sound it was stopped")
+        raise MachineError(f"ffmpeg did not finish in time: after {audio.seconds:.0f} s of sound it was stopped")
     if ended.returncode < 0:
         raise MediaError(
             f"ffmpeg was ended by signal {-ended.returncode} after {audio.seconds:.0f} s of sound: the file is damaged, or asks for too much memory"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from pool_worker.media.errors import MediaError
+from pool_worker.media.errors import MachineError
 
 SAMPLE_RATE = 16_000
 BYTES_PER_SAMPLE = 2
@@ -30,13 +30,13 @@ class Limits:
         """The defaults, but for PROCESSINGPOOL_MAX_MEDIA_SECONDS.
 
         Raises:
-            MediaError: when that is no number.
+            MachineError: when that is no number.
         """
         text = os.environ.get("PROCESSINGPOOL_MAX_MEDIA_SECONDS")
         if not text:
             return cls()
         if not text.isdigit() or int(text) == 0:
-            raise MediaError(f"PROCESSINGPOOL_MAX_MEDIA_SECONDS: {text[:40]!r} is not a whole number of at least 1")
+            raise MachineError(f"PROCESSINGPOOL_MAX_MEDIA_SECONDS: {text[:40]!r} is not a whole number of at least 1")
         return cls(max_media_seconds=float(text))
 
     def extract_timeout_seconds(self, media_seconds: float) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 import shutil
 
-from pool_worker.media.errors import MediaError
+from pool_worker.media.errors import MachineError
 
 
 def find_ffmpeg() -> str:
     """Path of the program.
 
     Raises:
-        MediaError: when there is none.
+        MachineError: when there is none.
     """
     if (on_path := shutil.which("ffmpeg")) is not None:
         return on_path
@@ -20,6 +20,6 @@ def find_ffmpeg() -> str:
         wheel = importlib.import_module("imageio_ffmpeg")
         return str(wheel.get_ffmpeg_exe())
     except (ImportError, RuntimeError):
-        raise MediaError(
+        raise MachineError(
             "there is no ffmpeg on this worker: install it (apt install ffmpeg) or add the package imageio-ffmpeg"
         ) from None

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pool_worker.media.errors import MediaError
+from pool_worker.media.errors import MachineError
 
 PREFIX = "processingpool-job-"
 _LOCK = ".lock"
@@ -26,7 +26,7 @@ def workspace(parent: Path | None = None) -> Iterator[Path]:
     """An empty folder under `parent` (default: the system's folder for temporary files).
 
     Raises:
-        MediaError: when it cannot be made.
+        MachineError: when it cannot be made.
     """
     base = parent if parent is not None else Path(tempfile.gettempdir())
     remove_abandoned(base)
@@ -34,7 +34,7 @@ def workspace(parent: Path | None = None) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
         lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
-        raise MediaError(disk_sentence(error, base)) from None
+        raise MachineError(disk_sentence(error, base)) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
