@@ -15,7 +15,7 @@ import pytest
 from tests.pure.backend_contract import BackendContract, drive, ready, target
 from tests.redis.local_harness import BROKEN, STEADY, STUBBORN, local
 
-from pool_operator.backends.local.backend import Cause
+from pool_operator.backends.local.replica import Cause
 from pool_operator.engine.types import ReplicaPhase
 from pool_operator.names import ConditionReason
 

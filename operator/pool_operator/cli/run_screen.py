@@ -17,7 +17,7 @@ from pool_contract.messages import PoolSettings
 from pool_operator.app.local_pool import LocalPool
 from pool_operator.app.local_report import Lifetime
 from pool_operator.app.picture import PoolPicture, look
-from pool_operator.backends.local.backend import Cause
+from pool_operator.backends.local.replica import Cause
 from pool_operator.cli.run_view import PlainLines, RunView, farewell, render
 from pool_operator.telemetry.logs import TextFormatter
 

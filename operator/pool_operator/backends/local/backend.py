@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
 from pool_operator.backends.base import Applied, BackendView, PoolKey, PoolObject, Problem, Target
 from pool_operator.backends.local.process import kill, kill_group, last_line
-from pool_operator.engine.types import Replica, ReplicaPhase
+from pool_operator.backends.local.replica import Cause, LocalReplica, ending
 from pool_operator.names import ConditionReason
 
 log = logging.getLogger(__name__)
@@ -28,16 +26,7 @@ KILL_MARGIN_SECONDS: Final = 10.0
 FIRST_BACKOFF_SECONDS: Final = 0.5
 LONGEST_BACKOFF_SECONDS: Final = 30.0
 FAILURES_TOLD: Final = 2
-STUCK_SECONDS: Final = 900.0  # a large model may have to be downloaded first
 WRONG_USAGE: Final = 2
-
-
-class Cause(StrEnum):
-    """Why a process ended."""
-
-    SCALING = "Scaling"
-    SHUTDOWN = "Shutdown"
-    BY_ITSELF = "ByItself"
 
 
 class Launcher(Protocol):
@@ -49,20 +38,6 @@ class Launcher(Protocol):
         Raises:
             OSError: it cannot be started.
         """
-
-
-@dataclass(slots=True)
-class LocalReplica:
-    """One process, from its start on; kept after its end for the report."""
-
-    id: str
-    pool: PoolObject
-    process: asyncio.subprocess.Process
-    log: Path
-    created_at: float  # unix seconds
-    ready_at: float | None = None
-    cause: Cause | None = None  # set when we tell it to end, or when it ended
-    ended_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -126,7 +101,7 @@ class LocalBackend:
         ordered = sorted(held.replicas.values(), key=lambda one: (one.created_at, one.id))
         return BackendView(
             synced=True,
-            replicas=tuple(_shown(one, rank, now) for rank, one in enumerate(ordered)),
+            replicas=tuple(one.shown(rank, now) for rank, one in enumerate(ordered)),
             wanted=held.wanted,
             exists=True,
             capacity_problem=held.problem,
@@ -214,12 +189,10 @@ class LocalBackend:
     @staticmethod
     def _fell(held: _Held, one: LocalReplica, began: float, status: int) -> None:
         words = last_line(one.log) if status > 0 else ""  # a signal leaves no last words
-        log.warning("pool=%s replica=%s ended by itself (%s) %s", one.pool.key, one.id, _status(status), words)
+        log.warning("pool=%s replica=%s ended by itself (%s) %s", one.pool.key, one.id, ending(status), words)
         sentence = ""
         if one.ready_at is None:
-            sentence = (
-                f"replicas end while they start ({_status(status)}): {words or 'without a word'} (log: {one.log})"
-            )
+            sentence = f"replicas end while they start ({ending(status)}): {words or 'without a word'} (log: {one.log})"
         _failed(held, began, sentence, tell=status == WRONG_USAGE)
 
     async def run(self) -> None:
@@ -281,22 +254,3 @@ def _failed(held: _Held, began: float, sentence: str, *, tell: bool) -> None:
         held.failed_at = now
     if sentence and (tell or held.failures >= FAILURES_TOLD):
         held.problem = Problem(reason=ConditionReason.STARTS_FAILING, message=sentence)
-
-
-def _shown(one: LocalReplica, rank: int, now: float) -> Replica:
-    phase = ReplicaPhase.STARTING if one.ready_at is None else ReplicaPhase.READY
-    return Replica(
-        id=one.id,
-        phase=phase if one.cause is None else ReplicaPhase.TERMINATING,
-        created_at=one.created_at,
-        ready_at=one.ready_at,
-        # those that cannot work yet go first, of the others the youngest
-        removal_rank=-rank if one.ready_at is None else 1_000_000 - rank,
-        stuck=one.ready_at is None and now - one.created_at > STUCK_SECONDS,
-    )
-
-
-def _status(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    return f"signal {-status}" + (", out of memory?" if status == -signal.SIGKILL else "")
