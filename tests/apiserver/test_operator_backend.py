@@ -14,7 +14,7 @@ from pool_operator.backends.kubernetes.api import Content
 from pool_operator.backends.kubernetes.objects import DRAINED_COST
 from pool_operator.backends.kubernetes.resync import Resync
 from pool_operator.backends.kubernetes.writer import NotLeadingError
-from pool_operator.names import FIELD_MANAGER, ConditionReason
+from pool_operator.names import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_POOL_UID, ConditionReason
 
 POOL = "speech"
 
@@ -252,6 +252,30 @@ def test_a_stale_leaders_write_is_refused(namespace):
         with pytest.raises(NotLeadingError):
             await h.writer.set_replicas(h.pools[POOL], h.deployment(POOL), 0)
         assert (await stored(h))["spec"]["replicas"] == 5
+
+    run(namespace, scenario)
+
+
+def test_a_stale_leaders_creation_does_not_set_the_replicas_of_a_deployment_that_works(namespace):
+    async def scenario(h):
+        await create(h)
+        await h.ready(POOL, 3)
+        with pytest.raises(ConflictError):  # found none a moment ago; another leader has created it meanwhile
+            await h.writer.create(h.pools[POOL], 0)
+        assert (await stored(h))["spec"]["replicas"] == 3
+
+    run(namespace, scenario)
+
+
+@pytest.mark.parametrize("label", [LABEL_MANAGED_BY, LABEL_POOL_UID])
+def test_a_label_of_ours_that_somebody_changes_comes_back_and_scaling_goes_on(namespace, label):
+    async def scenario(h):
+        await create(h)
+        await h.ready(POOL, 1)
+        body = {"metadata": {"labels": {label: None}}}
+        await h.api.call("PATCH", paths.deployment(h.namespace, POOL), body=body, content=Content.MERGE)
+        await h.until(lambda: not h.view(POOL).exists, what="out of sight")
+        await h.drive(POOL, 2, until=lambda view: view.wanted == 2, what="raised again")
 
     run(namespace, scenario)
 

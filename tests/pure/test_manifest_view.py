@@ -114,13 +114,13 @@ def test_ends_that_are_not_the_jobs_fault_are_remembered_after_the_pod_is_gone()
     assert kept.facts("pool-1", "speech").excused == {"silent": "NodeLost"}
 
 
-def test_an_older_fact_never_replaces_a_newer_one_and_a_deleted_one_never_returns():
+def test_an_older_fact_never_replaces_a_newer_one_nor_brings_a_deleted_one_back():
     kept, _, woken = cache()
     kept.put_pod(pod("a", version=5, ready=True))
     kept.put_pod(pod("a", version=4, ready=False))
     assert kept.pods.of("pool-1")[0].ready
     kept.drop_pod("a")
-    kept.put_pod(pod("a", version=6))
+    kept.put_pod(pod("a", version=5))
     assert kept.pods.of("pool-1") == ()
     assert len(woken) == 2
 
@@ -155,3 +155,24 @@ def test_a_drained_pod_counts_as_going_from_the_moment_a_lower_number_is_written
     assert going(written) == {"a"}
     assert going(replace(these, lowered_lately=True)) == {"a"}
     assert wanted_costs(written, target(2)) == {}  # its cost stays: the controller may be choosing now
+
+
+def test_a_pod_whose_pool_label_is_taken_away_is_no_replica_of_the_pool_any_more():
+    kept, _, _ = cache()
+    kept.put_pod(pod("a", version=1))
+    relabelled = raw_pod("a", version=2)
+    relabelled["metadata"]["labels"] = {}
+    kept.put_pod(objects.pod(relabelled))
+    assert kept.pods.of("pool-1") == ()
+    kept.drop_pod("a")
+    assert kept.pods.of("pool-1") == kept.pods.of("") == ()
+
+
+def test_an_object_that_left_the_watch_by_its_label_comes_back_at_a_newer_version_only():
+    kept, _, _ = cache()
+    kept.put_pod(pod("a", version=5))
+    kept.drop_pod("a")
+    kept.put_pod(pod("a", version=4))
+    assert kept.pods.of("pool-1") == ()
+    kept.put_pod(pod("a", version=7))
+    assert [fact.id.version for fact in kept.pods.of("pool-1")] == [7]

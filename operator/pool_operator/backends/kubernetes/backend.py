@@ -17,7 +17,8 @@ from pool_operator.backends.kubernetes.api import ApiError
 from pool_operator.backends.kubernetes.cache import ClusterCache
 from pool_operator.backends.kubernetes.lowering import RETRY_SECONDS, plan_lowering, wanted_costs
 from pool_operator.backends.kubernetes.manifest import is_current, stamp
-from pool_operator.backends.kubernetes.objects import DeploymentFact, identity
+from pool_operator.backends.kubernetes.objects import DeploymentFact
+from pool_operator.backends.kubernetes.objects import deployment as deployment_fact
 from pool_operator.backends.kubernetes.refusals import Allowed, refusal, servers_refusal
 from pool_operator.backends.kubernetes.view import Facts, build_view
 from pool_operator.backends.kubernetes.writer import Writer
@@ -113,16 +114,19 @@ class KubernetesBackend:
             return Applied(problem=problem, wait_seconds=JUDGE_AGAIN_SECONDS)
         # the watch may be behind: an apply that creates would set the replicas of a Deployment that is there
         if (found := await self.writer.found(pool)) is not None:
-            return self._occupied(pool, identity(found).owner_uid)
+            return await self._occupied(pool, deployment_fact(found))
         if (problem := await self._judge(pool)) is not None:
             return Applied(problem=problem, wait_seconds=JUDGE_AGAIN_SECONDS)
         created = self._kept(await self.writer.create(pool, target.replicas))
         wait = None if created.replicas_handed_over else RETRY_SECONDS / 5
         return Applied(changed=True, wanted=created.wanted, wait_seconds=wait)
 
-    def _occupied(self, pool: PoolObject, owner_uid: str) -> Applied:
-        if owner_uid == pool.uid:
-            return Applied(wait_seconds=RETRY_SECONDS)  # ours; the watch will show it
+    async def _occupied(self, pool: PoolObject, found: DeploymentFact) -> Applied:
+        if found.id.owner_uid == pool.uid:
+            if not found.ours and found.id.deletion_at is None:
+                # somebody changed our labels: no watch shows it to us before they are back
+                await self.writer.set_template(pool, found)
+            return Applied(wait_seconds=RETRY_SECONDS)  # the watch will show it
         message = (
             f"a Deployment named '{pool.key.name}' that does not belong to this pool is in namespace "
             f"'{pool.key.namespace}': rename the pool or delete that Deployment"

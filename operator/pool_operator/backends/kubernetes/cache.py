@@ -1,8 +1,9 @@
 """The operator's picture of the cluster: pools and the Deployments, ReplicaSets and Pods that are ours.
 
 Before: source.py (watch) and resync.py (LIST). After: view.py, by way of backend.py. Two rules keep it right:
-a fact never replaces a newer one (a LIST and the watch race), and a deleted UID never comes back (a LIST that began
-before the deletion would otherwise bring it back until the next one).
+a fact never replaces a newer one (a LIST and the watch race), and a deleted object does not come back at a version that
+it had before (a LIST that began before the deletion would otherwise bring it back until the next one). It may come back
+at a newer one: to a watch by label, an object whose label is taken away looks deleted, until the label is put back.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pool_operator.backends.kubernetes.view import Facts
 
 REMEMBER_SECONDS: Final = 900.0
 """How long the cause of a pod's end is kept: longer than any lease, so that reclaim still finds it."""
+NEVER: Final = 2**63
+"""Above any resourceVersion: an object deleted before it was seen comes back at none."""
 
 F = TypeVar("F", DeploymentFact, ReplicaSetFact, PodFact)
 
@@ -27,27 +30,33 @@ class Shelf(Generic[F]):
     def __init__(self) -> None:
         self._by_uid: dict[str, F] = {}
         self._by_pool: dict[str, dict[str, F]] = {}
-        self._gone: dict[str, float] = {}  # UID -> monotonic time of its deletion
+        self._gone: dict[str, tuple[int, float]] = {}  # UID -> last version, monotonic time of its deletion
 
     def put(self, fact: F) -> bool:
-        """Keep the fact; False if it is older than what is there, or of a deleted object."""
+        """Keep the fact; False if it is older than what is there, or from before the object's deletion."""
         uid = fact.id.uid
         known = self._by_uid.get(uid)
-        if uid in self._gone or (known is not None and known.id.version > fact.id.version):
+        if fact.id.version <= self._gone.get(uid, (-1, 0.0))[0] or (known and known.id.version > fact.id.version):
             return False
+        self._gone.pop(uid, None)
+        if known is not None and known.id.pool_uid != fact.id.pool_uid:
+            self._take_from_pool(known)  # somebody changed our label
         self._by_uid[uid] = fact
         self._by_pool.setdefault(fact.id.pool_uid, {})[uid] = fact
         return known != fact
 
     def drop(self, uid: str, at: float) -> F | None:
-        self._gone[uid] = at
         fact = self._by_uid.pop(uid, None)
+        self._gone[uid] = (NEVER if fact is None else fact.id.version, at)
         if fact is not None:
-            siblings = self._by_pool.get(fact.id.pool_uid, {})
-            siblings.pop(uid, None)
-            if not siblings:
-                self._by_pool.pop(fact.id.pool_uid, None)
+            self._take_from_pool(fact)
         return fact
+
+    def _take_from_pool(self, fact: F) -> None:
+        siblings = self._by_pool.get(fact.id.pool_uid, {})
+        siblings.pop(fact.id.uid, None)
+        if not siblings:
+            self._by_pool.pop(fact.id.pool_uid, None)
 
     def of(self, pool_uid: str) -> tuple[F, ...]:
         return tuple(self._by_pool.get(pool_uid, {}).values())
@@ -58,7 +67,7 @@ class Shelf(Generic[F]):
         return [fact for uid, fact in self._by_uid.items() if uid not in seen and fact.id.version <= version]
 
     def forget_gone(self, before: float) -> None:
-        self._gone = {uid: at for uid, at in self._gone.items() if at >= before}
+        self._gone = {uid: gone for uid, gone in self._gone.items() if gone[1] >= before}
 
 
 @dataclass(slots=True)

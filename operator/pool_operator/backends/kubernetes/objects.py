@@ -16,8 +16,10 @@ from pool_operator.backends.kubernetes.causes import excuse, stuck_problem
 from pool_operator.names import (
     ANNOTATION_STAMP,
     DELETION_COST,
+    LABEL_MANAGED_BY,
     LABEL_POOL,
     LABEL_POOL_UID,
+    MANAGED_BY,
     REPLICAS_FIELD_MANAGER,
 )
 
@@ -83,6 +85,7 @@ class DeploymentFact:
     caught_up: bool
     stamp: str  # our annotation: stamp version and hash of what was rendered
     replicas_handed_over: bool  # the replicas field manager owns spec.replicas
+    ours: bool  # carries the labels by which we watch and find it
     stalled: str  # message of Progressing=False, "" if it moves
 
 
@@ -175,7 +178,7 @@ def _handed_over(raw: Raw) -> bool:
 
 
 def deployment(raw: Raw) -> DeploymentFact:
-    annotations = raw["metadata"].get("annotations") or {}
+    annotations, labels = (raw["metadata"].get(field) or {} for field in ("annotations", "labels"))
     progress = conditions(raw).get("Progressing", {})
     return DeploymentFact(
         id=identity(raw),
@@ -184,5 +187,6 @@ def deployment(raw: Raw) -> DeploymentFact:
         caught_up=_caught_up(raw),
         stamp=annotations.get(ANNOTATION_STAMP, ""),
         replicas_handed_over=_handed_over(raw),
+        ours=labels.get(LABEL_MANAGED_BY) == MANAGED_BY and bool(labels.get(LABEL_POOL_UID)),
         stalled=progress.get("message", "") if progress.get("status") == "False" else "",
     )

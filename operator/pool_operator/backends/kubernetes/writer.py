@@ -62,7 +62,9 @@ class Writer:
         """
         body = render(pool)
         body["spec"]["replicas"] = replicas
-        created = deployment(await self._apply(pool, body, FIELD_MANAGER))
+        # no version fences what is not there yet. Not forced: if another leader was faster and has handed the number
+        # over, a late write of ours is refused instead of setting the replicas of a Deployment that works already
+        created = deployment(await self._apply(pool, body, FIELD_MANAGER, force=False))
         try:
             return await self.hand_over(pool, created, replicas)
         except ConflictError:
@@ -115,8 +117,10 @@ class Writer:
             return False
         return True
 
-    async def _apply(self, pool: PoolObject, body: Json, manager: str, *, dry_run: bool = False) -> Json:
-        query = {"fieldManager": manager, "force": "true"} | ({"dryRun": "All"} if dry_run else {})
+    async def _apply(
+        self, pool: PoolObject, body: Json, manager: str, *, force: bool = True, dry_run: bool = False
+    ) -> Json:
+        query = {"fieldManager": manager, "force": str(force).lower()} | ({"dryRun": "All"} if dry_run else {})
         path = paths.deployment(pool.key.namespace, pool.key.name)
         return await self._patch(path, body, Content.APPLY, query)
 
