@@ -19,6 +19,8 @@ JOBS = max(300, 5 * FAULTS)
 
 @pytest.mark.timeout(300 + 6 * FAULTS)
 def test_no_job_is_lost_and_each_has_one_result(durable, tmp_path, capsys):
+    with capsys.disabled():
+        print(f"\nchaos, seed {SEED} (SEED={SEED} draws the same faults)", flush=True)
     chaos = Chaos(durable, tmp_path, seed=SEED)
     try:
         with readers(durable):
@@ -28,7 +30,7 @@ def test_no_job_is_lost_and_each_has_one_result(durable, tmp_path, capsys):
     finally:
         chaos.close()
     with capsys.disabled():
-        print(f"\nchaos, seed {SEED}: {chaos.counts.total()} faults {dict(chaos.counts)}; {seen}")
+        print(f"chaos: {chaos.counts.total()} faults {dict(chaos.counts)}; {seen}")
     assert len(chaos.jobs) == JOBS
     assert seen["finished"] == JOBS
     assert seen["successes"] == {1: JOBS}
