@@ -1,7 +1,7 @@
 """Status and Events: what users see of a decision.
 
 A status is written only if its comparable part changed, and at most once a second per pool; in between the newest one
-waits. At rest nothing is written.
+waits. Events are told once, and few of them a minute. At rest nothing is written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from pool_operator.names import FIELD_MANAGER, GROUP, KIND, VERSION, Condition
 log = logging.getLogger(__name__)
 LEAST_INTERVAL_SECONDS: Final = 1.0
 SAME_EVENT_SECONDS: Final = 600.0
+EVENTS_AT_ONCE: Final = 20
+EVENT_EVERY_SECONDS: Final = 30.0
+"""A pool whose short jobs come and go changes its replicas many times a second: after EVENTS_AT_ONCE this seldom."""
 LONGEST_NOTE_BYTES: Final = 1024
 LOGGED: Final = (Condition.READY, Condition.CAPACITY_AVAILABLE)
 """Conditions whose changes the log tells too; Ready speaks for the template and the queues."""
@@ -38,6 +41,17 @@ class _State:
     waiting: tuple[PoolObject, Mapping[str, object]] | None = None
     timer: asyncio.Task[None] | None = None
     events: dict[str, float] = field(default_factory=dict)  # digest -> monotonic time of posting
+    event_credit: float = EVENTS_AT_ONCE
+    credit_at: float = float("-inf")  # monotonic
+
+    def may_post(self, now: float) -> bool:
+        """Take one from the credit that grows by one each EVENT_EVERY_SECONDS."""
+        self.event_credit = min(EVENTS_AT_ONCE, self.event_credit + (now - self.credit_at) / EVENT_EVERY_SECONDS)
+        self.credit_at = now
+        if self.event_credit < 1:
+            return False
+        self.event_credit -= 1
+        return True
 
 
 class KubernetesReporter:
@@ -124,6 +138,8 @@ class KubernetesReporter:
         now = self._monotonic()
         if now - state.events.get(digest, float("-inf")) < SAME_EVENT_SECONDS or not self._leading():
             return
+        if not state.may_post(now):
+            return  # metrics count each change, the status has the newest
         state.events = {key: at for key, at in state.events.items() if now - at < SAME_EVENT_SECONDS} | {digest: now}
         body = event_body(pool, event, instance=self._instance, at=datetime.now(UTC))
         try:

@@ -28,7 +28,7 @@ class KubernetesSecrets:
     async def credentials(self, namespace: str, name: str) -> Credentials | Problem:
         """Keys `username`, `password`, `ca.crt`; what is wrong with the Secret is a Problem.
 
-        While the API server is away the last good answer stands.
+        While the API server is away, or in trouble, the last answer stands.
         """
         now = self._monotonic()
         kept = self._kept.get((namespace, name))
@@ -37,6 +37,8 @@ class KubernetesSecrets:
         try:
             answer = _parse(await self._api.get(paths.secret(namespace, name)), namespace, name)
         except ApiError as error:
+            if kept is not None and (error.status == 429 or error.status >= 500):
+                return kept[1]  # says nothing about the Secret
             answer = _refused(error, namespace, name)
         except ApiUnavailableError as error:
             if kept is not None:
