@@ -29,7 +29,7 @@ model: $(DONE) ## fetch the Whisper model MODEL (default: tiny.en, 70 MB) into t
 demo: $(DONE) model ## 100 spoken clips: 0 -> 10 -> 0 workers on this machine; AUDIO=folder: your own files
 	@$(PY) -m demo $(if $(AUDIO),--audio "$(AUDIO)")
 
-test: $(DONE) ## check, and all suites that this machine can run; ends with a table of what ran and what did not
+test: $(DONE) model ## check, and all suites that this machine can run; ends with a table of what ran and what did not
 	@$(PY) hack/test.py
 
 check: $(DONE) ## linters, types, layers, generated files
