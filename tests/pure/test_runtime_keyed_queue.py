@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from pool_operator.runtime.clock import FakeClock
-from pool_operator.runtime.keyed_queue import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, KeyedQueue
+from pool_operator.runtime.keyed_queue import (
+    FIRST_RETRY_SECONDS,
+    LONGEST_RETRY_SECONDS,
+    PATIENCE_SECONDS,
+    PATIENT_AFTER_FAILURES,
+    KeyedQueue,
+)
 
 
 def run(scenario):
@@ -86,6 +92,39 @@ def test_back_off_doubles_up_to_a_ceiling_and_ends_with_success():
         assert max(queue.retry("a") for _ in range(100)) == LONGEST_RETRY_SECONDS
         queue.succeeded("a")
         assert queue.retry("a") == FIRST_RETRY_SECONDS
+
+    run(scenario)
+
+
+def test_events_do_not_make_a_hot_loop_of_a_key_that_fails_again_and_again():
+    async def scenario(queue, clock):
+        passes = 0
+        for _ in range(1000):  # ten seconds of events, one before and one during each pass
+            queue.add("a", urgent=True)
+            while len(queue):
+                key = await queue.get()
+                passes += 1
+                queue.add(key, urgent=True)
+                queue.retry(key)
+                queue.done(key)
+            clock.advance(0.01)
+        assert PATIENT_AFTER_FAILURES < passes <= PATIENT_AFTER_FAILURES + 10 / PATIENCE_SECONDS + 1
+
+    run(scenario)
+
+
+def test_a_key_that_failed_comes_back_at_once_with_the_first_events_and_after_it_succeeded():
+    async def scenario(queue, _):
+        for _ in range(PATIENT_AFTER_FAILURES):
+            queue.add("a")
+            assert await queue.get() == "a"
+            queue.retry("a")
+            queue.done("a")
+        queue.add("a")
+        assert await empty(queue)
+        queue.succeeded("a")
+        queue.add("a")
+        assert await queue.get() == "a"
 
     run(scenario)
 

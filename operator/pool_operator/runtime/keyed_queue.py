@@ -16,6 +16,9 @@ K = TypeVar("K")
 
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 30.0
+PATIENT_AFTER_FAILURES = 4
+PATIENCE_SECONDS = 1.0
+"""A key that fails again and again: events bring it back this seldom, else a busy queue floods a server in trouble."""
 
 
 class KeyedQueue(Generic[K]):
@@ -36,6 +39,12 @@ class KeyedQueue(Generic[K]):
 
     def add(self, key: K, *, urgent: bool = False) -> None:
         """Put the key in line; urgent ones (more work than slots) pass the others."""
+        if self._failures.get(key, 0) >= PATIENT_AFTER_FAILURES and key not in self._busy:
+            self.add_after(key, PATIENCE_SECONDS)
+        else:
+            self._enter(key, urgent=urgent)
+
+    def _enter(self, key: K, *, urgent: bool = False) -> None:
         known = self._dirty.get(key)
         if known is not None and (known or not urgent):
             return
@@ -60,13 +69,15 @@ class KeyedQueue(Generic[K]):
 
     def _due(self, key: K) -> None:
         self._timers.pop(key, None)
-        self.add(key)
+        self._enter(key)
 
     def retry(self, key: K) -> float:
         """Put the key in line after its back-off; returns the seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         seconds = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures, 20))
+        if failures + 1 >= PATIENT_AFTER_FAILURES and self._dirty.pop(key, None) is not None:
+            seconds = min(seconds, PATIENCE_SECONDS)
         self.add_after(key, seconds)
         return seconds
 
