@@ -198,6 +198,14 @@ def test_a_key_of_the_wrong_type_holds_its_queue_and_loses_nothing(office):
     assert office.ids() == ["limited"]
 
 
+def test_a_job_with_a_time_to_live_that_is_none_holds_up_nobody(office):
+    schedule(office, "odd")
+    schedule(office, "good")
+    office.redis.hset(keys.job(PREFIX, "odd"), "ttl", "12.5")
+    assert office.due() == 2
+    assert sorted(office.ids()) == ["good", "odd"]
+
+
 def test_many_housekeepers_and_rqs_maintenance_move_each_job_once(office, server):
     """RQ's scheduler is left out: it moves a job again that another took between its reading and its writing."""
     for number in range(60):

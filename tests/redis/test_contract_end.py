@@ -100,6 +100,16 @@ def test_a_key_of_the_wrong_type_ends_no_claim_on_another_queue(office):
     assert office.ids("bad") == [jobs[0]]
 
 
+def test_memory_full_ends_no_claim(office):
+    job = office.enqueue()
+    claim = office.claim(lease_seconds=10)
+    before = office.redis.zscore(keys.leases(PREFIX, "default"), job)
+    office.redis.config_set("maxmemory", 1)
+    assert office.renew(claim) == ()
+    office.redis.config_set("maxmemory", 0)
+    assert office.redis.zscore(keys.leases(PREFIX, "default"), job) > before + 30
+
+
 def test_a_retry_in_the_making_does_not_end_the_claim(office):
     """RQ marks the job `scheduled` before its transaction: a heartbeat in between must not break that."""
     job = office.queue().enqueue("m.f", retry=Retry(max=1, interval=60)).id
@@ -250,6 +260,16 @@ def test_only_an_ended_lease_is_reclaimed(office):
     assert office.renew(living) == ()
     assert office.traces(dead) == []
     assert office.reclaim() == ()
+
+
+@pytest.mark.parametrize("ttl", ["12.5", "100000000000000000", "inf", "soon"])
+def test_a_time_to_live_that_is_none_loses_no_job(office, ttl):
+    job = office.enqueue()
+    office.redis.hset(keys.job(PREFIX, job), "ttl", ttl)
+    office.lose(office.claim())
+    assert office.ids() == [job]
+    assert office.release(office.claim())
+    assert office.ids() == [job]
 
 
 def test_the_fence_is_our_lease_and_never_wip(office):

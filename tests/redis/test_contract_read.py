@@ -84,6 +84,13 @@ def test_size_hints_of_waiting_jobs_are_added_up(office):
     assert one(office).hinted_seconds == 180.5
 
 
+@pytest.mark.parametrize("junk", ["inf", "nan", "-60", "1e400"])
+def test_a_size_hint_that_is_no_length_spoils_no_reading(office, junk):
+    jobs = [office.enqueue() for _ in range(2)]
+    office.redis.hset(keys.size_hint(PREFIX), mapping={jobs[0]: junk, jobs[1]: 60})
+    assert one(office).hinted_seconds == 60
+
+
 def test_replicas_as_redis_knows_them(office):
     office.enqueue()
     office.claim("r1")

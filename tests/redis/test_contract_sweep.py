@@ -166,6 +166,19 @@ def test_slots_of_queued_running_and_cancelled_but_running_jobs_are_kept(office)
     assert office.ids() == [allowed[2], *waits]
 
 
+def test_a_job_whose_queue_cannot_be_written_goes_on_waiting_for_its_slot(office):
+    limit = RateLimit("vendor", 1)
+    office.enqueue("one", rate_limit=limit)
+    waits = office.enqueue("two", rate_limit=limit)
+    office.redis.set(keys.queue(PREFIX, "two"), "text")
+    office.redis.delete(keys.rate_limit_allowed(PREFIX, "vendor"))
+    office.sweep("one")
+    assert office.members(keys.rate_limit_waiting(PREFIX, "vendor")) == [waits]
+    office.redis.delete(keys.queue(PREFIX, "two"))
+    office.sweep("one")
+    assert office.ids("two") == [waits]
+
+
 def test_release_and_reclaim_keep_the_slot(office):
     limit = RateLimit("vendor", 1)
     job, waits = office.enqueue(rate_limit=limit), office.enqueue(rate_limit=limit)

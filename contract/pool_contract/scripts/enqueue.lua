@@ -1,16 +1,22 @@
 -- Prepended to due, ready and sweep: jobs into their queues as RQ's Queue would put them there, limiter included.
 
 -- Give free slots of a rate limit to jobs that wait for one, oldest first (RQ: acquire_and_enqueue). Returns how many.
+-- A job whose queue cannot be written keeps its place, and those behind it theirs, until the key is mended.
 local function promote(limit_key, concurrency)
   local allowed, waiting = key('rl', limit_key, 'allowed'), key('rl', limit_key, 'rate_limited')
   local promoted = 0
   while redis.call('ZCARD', allowed) < concurrency do
-    local job = redis.call('ZPOPMIN', waiting)[1]
+    local job = redis.call('ZRANGE', waiting, 0, 0)[1]
     if not job then
       break
     end
-    local it = fields(key('job', job), 'origin', 'status', 'enqueue_at_front')
-    if it.origin and it.status == 'rate_limited' then -- else a stale entry
+    local it = kind(key('job', job)) == 'hash' and fields(key('job', job), 'origin', 'status', 'enqueue_at_front') or {}
+    local is_real = it.origin and it.status == 'rate_limited' -- else a stale entry
+    if is_real and not fits(key('queue', it.origin), 'list') then
+      break
+    end
+    redis.call('ZREM', waiting, job)
+    if is_real then
       redis.call('ZADD', allowed, SECOND, job)
       redis.call(it.enqueue_at_front == '1' and 'LPUSH' or 'RPUSH', key('queue', it.origin), job)
       redis.call('HSET', key('job', job), 'status', 'queued', 'enqueued_at', iso_now())

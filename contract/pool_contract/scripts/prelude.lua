@@ -172,9 +172,11 @@ local function forget(job, owner)
   redis.pcall('SREM', key('worker', owner.worker, 'executions'), member)
 end
 
--- A job's own time to live starts anew whenever RQ enqueues it
+-- A job's own time to live starts anew whenever RQ enqueues it. One that RQ could not read is none: an error here would
+-- come after the first write.
 local function expire_as_rq(job)
-  local ttl = tonumber(redis.call('HGET', key('job', job), 'ttl') or nil)
+  local text = redis.call('HGET', key('job', job), 'ttl')
+  local ttl = text and string.match(text, '^%d+$') and #text <= 10 and tonumber(text)
   if ttl and ttl > 0 then
     redis.call('EXPIRE', key('job', job), ttl)
     redis.call('EXPIRE', key('job', job, 'dependents'), ttl)

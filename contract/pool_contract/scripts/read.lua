@@ -23,8 +23,11 @@ local function hinted_seconds(queue_key, waiting)
   local sum = 0
   if hinted and waiting > 0 then
     local ids = redis.call('LRANGE', queue_key, 0, HINTED_AT_MOST - 1)
-    for _, seconds in ipairs(redis.call('HMGET', hints, unpack(ids))) do
-      sum = sum + (seconds and tonumber(seconds) or 0)
+    for _, text in ipairs(redis.call('HMGET', hints, unpack(ids))) do
+      local seconds = text and tonumber(text) or 0
+      if seconds > 0 and seconds < math.huge then -- JSON has no other numbers: one hint must not spoil the reading of all
+        sum = sum + seconds
+      end
     end
   end
   return sum

@@ -32,6 +32,8 @@ for _, claim in ipairs(A.claims) do
     forget(job, owner)
     lost[#lost + 1] = job
   else
+    -- A full Redis refuses to write until the script has written, and this needs no memory: else all claims would end then.
+    redis.call('EXPIRE', key('executions', job), lease_ttl + 60)
     list_execution(job, owner, A.lease_seconds)
     redis.call('HSET', key('job', job), 'last_heartbeat', iso_now())
     beat_worker(owner.worker)
