@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from tests.fakes.backend import FakeSecrets
 from tests.fakes.harness import enqueue, running, secret
+from tests.servers import redis_server
 
 from pool_operator.backends.base import PoolObject, Problem
 from pool_operator.names import ConditionReason, Reason
@@ -146,6 +147,9 @@ def test_a_key_of_the_wrong_type_is_named_and_holds(server):
         assert it.count(pool) == 2
         await redis.delete("rq:queue:default")
         await it.condition("pool", "QueueReachable", ("True", "Ok"))
+        assert it.metric("errors_total", reason="QueueWrongType") == 1, "once, however long it stood"
+        assert it.metric("errors_total", reason="QueueUnreachable") == 0
+        assert it.metric("errors_total", pool="other", reason="QueueWrongType") == 0
 
     play(scenario, server, backend_options=LONG)
 
@@ -240,6 +244,17 @@ def test_without_the_right_to_write_the_loop_still_reads_and_says_what_is_missin
         await it.condition("pool", "QueueReachable", ("False", "AuthenticationFailed"), words="forbids")
 
     play(scenario, server, secrets=FakeSecrets())
+
+
+def test_a_server_that_knows_no_subscriptions_is_polled():
+    async def scenario(it, redis):
+        pool = it.pool()
+        it.controller.upsert(pool)
+        await enqueue(redis, 2)
+        await it.until(lambda: it.count(pool) == 2, "two replicas")
+
+    with redis_server("valkey", "--rename-command", "PSUBSCRIBE", "") as server:
+        play(scenario, server)
 
 
 def test_a_read_only_replica_is_told_and_holds(server, second_server):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis as AsyncRedis
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import ResponseError
 
 from pool_operator.observe.connection import CALL_TIMEOUT_SECONDS, Place
 
@@ -51,7 +51,7 @@ class Push:
         self._pubsub = client.pubsub()
 
     async def subscribe(self) -> bool:
-        """True once the server has confirmed all three patterns; False where it forbids them."""
+        """True once the server has confirmed all three patterns; False where it refuses, or does not know, the command."""
         patterns = (self._queue_head + b"*", self._wip_head + b"*", self._probe_channel)
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
@@ -60,8 +60,8 @@ class Push:
                 while confirmed < len(patterns):
                     message = await self._pubsub.get_message(timeout=CALL_TIMEOUT_SECONDS)
                     confirmed += message is not None and message["type"] == "psubscribe"
-        except NoPermissionError as error:
-            log.info("keyspace events are forbidden here, polling instead: %s", error)
+        except ResponseError as error:
+            log.info("keyspace events are refused here, polling instead: %s", error)
             return False
         return True
 
