@@ -332,6 +332,14 @@ def test_the_methods_of_rq_that_are_replaced_exist_with_these_arguments():
     assert list(inspect.signature(Execution.__init__).parameters)[1:] == ["id", "job_id", "connection", "worker_name"]
 
 
+@pytest.mark.parametrize("meta", ["[1]", "null", "12.5", '"half"', '{"progress": "half"}', '{"progress": 2}'])
+def test_progress_that_is_none_is_none(slot, meta):
+    """The heartbeat asks for it, and must go on."""
+    _, job, _ = slot.claim()
+    slot.other.hset(job.key, "meta", meta)
+    assert slot.worker._read(slot.other.hgetall(job.key)).progress() is None
+
+
 def test_releasing_a_run_that_ended_changes_nothing(slot):
     run, job, execution = slot.claim()
     slot.succeed(job, execution)

@@ -247,7 +247,15 @@ def test_a_pickled_job_is_refused_without_being_read(bench, tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("data", b"junk"), ("timeout", b"soon"), ("created_at", b"never"), ("result_ttl", b"\xff"), ("meta", b"\x80\x04")],
+    [
+        ("data", b"junk"),
+        ("timeout", b"soon"),
+        ("created_at", b"never"),
+        ("result_ttl", b"\xff"),
+        ("meta", b"\x80\x04"),
+        ("meta", b"[1]"),
+        ("dependency_ids", b"12.5"),
+    ],
 )
 def test_junk_in_a_job_hash_harms_nothing_else(bench, worker, field, value):
     bench.redis.hset(

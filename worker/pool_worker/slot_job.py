@@ -40,6 +40,8 @@ class SlotJob(Job):
             log.warning("job=%s has fields that RQ cannot read (%r); they are left as they are", self.id, error)
             readable = {field: raw[field] for field in NEEDED if field in raw and _readable(field, raw[field])}
             self.restore({**readable, **payload})
+        if not isinstance(self._dependency_ids, list):  # RQ takes any JSON here, and can save the job with a list only
+            self._dependency_ids = []
         self._stored = raw.get(b"data")
 
     def begin(self, worker_name: str, claimed: Claimed, prefix: str) -> None:
@@ -51,7 +53,9 @@ class SlotJob(Job):
 
     def progress(self) -> float | None:
         """What the job's code says of itself, 0..1."""
-        share = self.meta.get(PROGRESS)
+        share = (
+            self.meta.get(PROGRESS) if isinstance(self.meta, dict) else None
+        )  # Redis and the job's code put anything there
         return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else None
 
     def drop_webhooks(self) -> None:
