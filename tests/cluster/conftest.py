@@ -34,8 +34,7 @@ def cluster(tmp_path_factory):
     images = build_images()
     folder = tmp_path_factory.mktemp("cluster")
     _logs.append(folder)
-    with Cluster(folder, images) as it, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(it.plane.kubeconfig))
+    with Cluster(folder, images) as it:
         yield it
 
 

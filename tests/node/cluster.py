@@ -102,7 +102,18 @@ class Cluster:
         self.run.end()
 
     def start_redis(self) -> None:
-        flags = ["--save", "", "--appendonly", "no", "--notify-keyspace-events", "Kl", "--protected-mode", "no"]
+        flags = [
+            "--databases",
+            "64",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--notify-keyspace-events",
+            "Kl",
+            "--protected-mode",
+            "no",
+        ]
         command = ["redis-server", "--port", str(REDIS_PORT), "--bind", "0.0.0.0", *flags]
         self._spawn("redis", command)
         self._until(self._redis_answers, "Redis answers")
