@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.pure.kubernetes_builders import pool
 
+from pool_operator.api.models import Redis
 from pool_operator.backends.kubernetes import manifest
 from pool_operator.backends.kubernetes.manifest import grace_seconds, is_current, render, stamp
 
@@ -136,6 +139,15 @@ def test_a_newer_operator_leaves_a_deployment_alone_until_the_spec_changes():
     assert older != stamp(pool())
     assert is_current(older, pool())
     assert not is_current(older, pool(worker={"image": "worker:2"}))
+
+
+def test_a_field_that_a_newer_operator_knows_replaces_no_pod():
+    class Newer(Redis):
+        sentinel: str | None = None
+
+    redis = Newer.model_validate({"host": "redis"})
+    upgraded = replace(pool(), spec=pool().spec.model_copy(update={"redis": redis}))
+    assert is_current(stamp(pool()), upgraded)
 
 
 def test_grace_of_a_spec_without_template_spec():

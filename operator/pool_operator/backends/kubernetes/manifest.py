@@ -42,7 +42,8 @@ Json = dict[str, Any]
 def stamp(pool: PoolObject, version: str | None = None) -> str:
     """`<stamp version>-<hash of what rendering depends on>`: the annotation that says whether a Deployment is current."""
     spec = _spec(pool)
-    redis = spec.redis.model_dump(mode="json") if spec.redis else None
+    # without defaults: a newer operator whose spec.redis knows one more field finds what is there as current as before
+    redis = spec.redis.model_dump(mode="json", exclude_defaults=True) if spec.redis else None
     inputs = [spec.template, redis, [queue.name for queue in spec.queues], spec.jobs.timeout_seconds]
     text = json.dumps(inputs, sort_keys=True, separators=(",", ":"))
     return f"{version or STAMP_VERSION}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
