@@ -91,6 +91,7 @@ def test_the_operator_needs_no_more_than_the_shipped_rights(namespace, scope, mo
                 await refused(h.api, "GET", secrets)
                 await refused(h.api, "POST", secrets, body={"metadata": {"name": "x"}})
                 await refused(h.api, "DELETE", paths.deployment(namespace, POOL))
+                await refused(h.api, "GET", f"{paths.pools(namespace)}/{POOL}")
                 await refused(h.api, "DELETE", f"{paths.pools(namespace)}/{POOL}")
                 await refused(
                     h.api, "PATCH", f"{paths.pools(namespace)}/{POOL}", body={"spec": {}}, content=Content.MERGE

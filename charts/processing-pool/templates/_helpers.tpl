@@ -48,7 +48,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "processing-pool.rules" -}}
 - apiGroups: [processingpool.dev]
   resources: [processingpools]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [processingpool.dev]
   resources: [processingpools/status]
   verbs: [patch]
