@@ -50,6 +50,17 @@ class Slot:
 
     def claim(self, function="operator.add", *arguments, **options):
         """A run of a new job, ready to end."""
+        claimed = self.claimed(function, *arguments, **options)
+        run = self.worker.run = Run(claimed)
+        assert run.begin_finish()
+        job = self.worker._read(self.other.hgetall(f"rq:job:{claimed.job_id}"))
+        execution = self.worker._adopt(job, claimed)
+        job.started_at = job.ended_at = now()
+        job._result = 3
+        return run, job, execution
+
+    def claimed(self, function="operator.add", *arguments, **options):
+        """A claim on a new job."""
         self.queue.enqueue(function, *(arguments or (1, 2)), **options)
         call = claim(
             "rq",
@@ -60,14 +71,7 @@ class Slot:
             queues=["default"],
             execution_id="e1",
         )
-        claimed = self.scripts.run(call).claimed
-        run = self.worker.run = Run(claimed)
-        assert run.begin_finish()
-        job = self.worker._read(self.other.hgetall(f"rq:job:{claimed.job_id}"))
-        execution = self.worker._adopt(job, claimed)
-        job.started_at = job.ended_at = now()
-        job._result = 3
-        return run, job, execution
+        return self.scripts.run(call).claimed
 
     def succeed(self, job, execution):
         self.worker.handle_job_success(job, self.queue, self.queue.started_job_registry, execution)
@@ -338,6 +342,29 @@ def test_progress_that_is_none_is_none(slot, meta):
     _, job, _ = slot.claim()
     slot.other.hset(job.key, "meta", meta)
     assert slot.worker._read(slot.other.hgetall(job.key)).progress() is None
+
+
+@pytest.mark.parametrize("how", ["released", "lost", "stopped"])
+def test_a_run_taken_away_before_its_code_begins_runs_no_code(slot, how, monkeypatch):
+    began = []
+    monkeypatch.setattr(Job, "perform", lambda job: began.append(job.id))
+    read = slot.worker._read
+
+    def take_away_while_reading(raw):
+        if how == "released":
+            assert slot.worker.take_away() is not None
+        elif how == "lost":
+            slot.worker.lose(slot.worker.run)
+        else:
+            slot.worker._stopped_job_id = slot.worker.run.claimed.job_id
+            slot.worker.kill_horse()
+        return read(raw)
+
+    monkeypatch.setattr(slot.worker, "_read", take_away_while_reading)
+    run = Run(slot.claimed())
+    slot.worker.perform(run)
+    assert began == []
+    assert slot.other.hget(f"rq:job:{run.claimed.job_id}", "status") == {"stopped": b"stopped"}.get(how, b"started")
 
 
 def test_releasing_a_run_that_ended_changes_nothing(slot):

@@ -23,6 +23,7 @@ from rq.utils import now
 from pool_contract.scripts import Claimed
 from pool_worker.admission import RefusedError
 from pool_worker.commit import commit
+from pool_worker.errors import JobInterrupt
 from pool_worker.fence import Fence, FencedRedis
 from pool_worker.interrupts import Deadline, Interrupts
 from pool_worker.refusals import is_hopeless
@@ -66,6 +67,7 @@ class FencedWorker(SimpleWorker):
             watchdog=around.watchdog,
             stuck_seconds=around.settings.stuck_seconds,
             stuck=lambda: around.stuck(self.run),
+            armed=self._leave_if_taken,
         )
 
     @property
@@ -81,6 +83,13 @@ class FencedWorker(SimpleWorker):
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:  # noqa: ARG002
         """RQ writes a heartbeat here, outside of any fence: it would bring back the hash of a deleted job."""
         job.ended_at = now()
+
+    def _leave_if_taken(self) -> None:
+        """Whoever took the run away, or stopped it, before this thread could be interrupted has interrupted nobody."""
+        run = self.run
+        assert run is not None
+        if not run.is_open or (run.phase is RunPhase.RUNNING and self._stopped_job_id == run.claimed.job_id):
+            raise JobInterrupt
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

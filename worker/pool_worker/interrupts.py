@@ -108,6 +108,7 @@ class Deadline(BaseDeathPenalty):
     Args:
         cap: tells the longest time in seconds; RQ's -1 (no time-out) becomes it.
         stuck: called when the code still runs `stuck_seconds` after its time-out.
+        armed: called once the thread can be interrupted; may raise what came before that.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Deadline(BaseDeathPenalty):
         cap: Callable[[], float],
         stuck_seconds: float,
         stuck: Callable[[], None],
+        armed: Callable[[], None] = lambda: None,
         **_: Any,
     ) -> None:
         longest = cap()
@@ -129,9 +131,11 @@ class Deadline(BaseDeathPenalty):
         self._watchdog = watchdog
         self._stuck_seconds = stuck_seconds
         self._stuck = stuck
+        self._armed = armed
 
     def setup_death_penalty(self) -> None:
         self._interrupts.arm(self)
+        self._armed()
         self._watchdog.set(self, self._timeout, self._fire)
 
     def cancel_death_penalty(self) -> None:

@@ -53,9 +53,8 @@ class SlotJob(Job):
 
     def progress(self) -> float | None:
         """What the job's code says of itself, 0..1."""
-        share = (
-            self.meta.get(PROGRESS) if isinstance(self.meta, dict) else None
-        )  # Redis and the job's code put anything there
+        # Redis and the job's code may put anything there
+        share = self.meta.get(PROGRESS) if isinstance(self.meta, dict) else None
         return float(share) if isinstance(share, int | float) and 0 <= share <= 1 else None
 
     def drop_webhooks(self) -> None:
