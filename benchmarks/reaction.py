@@ -85,7 +85,7 @@ def _measure(plane: ControlPlane, server: Server, name: str, *, samples: int, wi
             seconds = _sample(client, name, audit, lambda entry: _is_scale(entry, name))
             seen = plane.get(path)
             taken.full.append(seen["spec"]["replicas"] == JOBS and seen["metadata"]["generation"] == generation + 1)
-            client.delete(keys.queue("rq", name))
+            _empty(client, name)
             cluster.until(lambda: _at_rest(plane, path), f"the pool {name} is at zero again")
             time.sleep(gaps.uniform(0.3, 1.3))  # so that no sample stands in step with the poll
             return seconds
@@ -122,6 +122,13 @@ def _enqueue(client: Redis, name: str) -> float:
     started = time.time()
     queue.enqueue_many(jobs)
     return started
+
+
+def _empty(client: Redis, name: str) -> None:
+    """With a push, which a DEL alone is not: the next sample need not wait for the poll."""
+    pipeline = client.pipeline(transaction=True)
+    pipeline.rpush(keys.queue("rq", name), "gone").delete(keys.queue("rq", name))
+    pipeline.execute()
 
 
 def _is_scale(entry: dict[str, Any], name: str) -> bool:
