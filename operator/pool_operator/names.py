@@ -64,6 +64,14 @@ class Reason(StrEnum):
     DELETED = "Deleted"  # the pool is going away
 
 
+class PassError(StrEnum):
+    """Why a pass over a pool failed and is tried again: a closed list."""
+
+    API_UNAVAILABLE = "ApiUnavailable"  # the API server did not answer
+    API_REFUSED = "ApiRefused"  # it answered with an error
+    UNEXPECTED = "Unexpected"  # a defect of ours; the log has its traceback
+
+
 class Limit(StrEnum):
     """What capped or lifted the wish."""
 

@@ -184,6 +184,11 @@ def test_kubectl_and_the_metrics_read_well(it, queue):
         assert word in described
     assert "priority" in explained
     ours = f'pool="{POOL}",pool_namespace="{it.namespace}"'
-    assert f"processingpool_status_desired_replicas{{{ours}}} 2.0" in it.fetch("/metrics")
+    told = it.fetch("/metrics")
+    assert f"processingpool_status_desired_replicas{{{ours}}} 2.0" in told
+    assert f"processingpool_hits_total{{{ours}}} 0.0" in told
+    assert 'kube_requests_total{code="200",resource="deployments/scale",verb="PATCH"}' in told
+    for resource in ("processingpools", "deployments", "replicasets", "pods"):
+        assert f'watch_last_event_timestamp_seconds{{resource="{resource}"}} 1.' in told
     assert it.fetch("/readyz") == "ok\n"
     assert it.fetch("/livez") == "ok\n"

@@ -93,6 +93,11 @@ class Running:
     def count(self, pool):
         return len(self.backend.replicas.get(pool.uid, {}))
 
+    def metric(self, name, **labels):
+        """The value of a series of the pool `pool`; None while it is not told."""
+        labels = {"pool_namespace": "test", "pool": "pool"} | labels
+        return self.metrics.registry.get_sample_value(f"processingpool_{name}", labels)
+
     async def condition(self, name, kind, expected, *, words=""):
         """Wait for (status, reason) of a condition; returns its message."""
 

@@ -5,22 +5,39 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import platform
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 
 import pytest
 
 from pool_operator.backends.base import Credentials
+from pool_operator.backends.kubernetes import paths
+from pool_operator.backends.kubernetes.api import resource_of
+from pool_operator.names import PassError
 from pool_operator.telemetry.health import STUCK_SECONDS, HealthServer, stuck
 from pool_operator.telemetry.logs import JsonFormatter
 from pool_operator.telemetry.metrics import Metrics
 
+PLAIN = (
+    "spec_min_replicas",
+    "status_desired_replicas",
+    "status_ready_replicas",
+    "last_successful_poll_timestamp_seconds",
+)
+"""Gauges of the same kind as those that `told` sets."""
+
 
 def told(metrics):
+    metrics.pool_seen("media", "speech")
     metrics.pool_gauges("media", "speech", {"status_replicas": 3, "spec_max_replicas": 10})
     metrics.queue("media", "speech", "default", {"queued": 4}, 123.0)
     metrics.conditions("media", "speech", {"Ready": "True"})
-    metrics.scaled("media", "speech", direction="up", reason="WorkWaiting", seconds=0.004)
+    metrics.decided("media", "speech", direction="up", reason="WorkWaiting")
+    metrics.decided("media", "speech", direction="up", reason="HoldUnknown")
+    metrics.error("media", "speech", "QueueUnreachable")
+    metrics.hit("media", "speech", 2)
     metrics.used("media", "speech", 1800.0, 0.5)
     metrics.used("media", "speech", 1800.0, 0.5)
 
@@ -37,8 +54,49 @@ def test_series_of_a_pool_are_there_and_go_with_the_pool():
     assert 'direction="up",pool="speech",pool_namespace="media",reason="WorkWaiting"} 1.0' in text
     assert 'processingpool_replica_seconds_total{pool="speech",pool_namespace="media"} 3600.0' in text
     assert 'processingpool_cost_total{pool="speech",pool_namespace="media"} 0.5' in text
+    assert 'processingpool_errors_total{pool="speech",pool_namespace="media",reason="QueueUnreachable"} 1.0' in text
+    assert 'processingpool_hits_total{pool="speech",pool_namespace="media"} 2.0' in text
     metrics.forget("media", "speech")
     assert "speech" not in metrics.exposition().decode()
+    metrics.forget("media", "speech")
+
+
+def test_every_metric_of_a_pool_is_told_by_this_test_and_so_goes():
+    """A new metric must be told above, or it could stay behind unnoticed."""
+    metrics = Metrics()
+    told(metrics)
+    silent = {
+        family.name
+        for family in metrics.registry.collect()
+        if not family.name.startswith("processingpool_operator_") and not family.samples
+    }
+    assert silent <= {f"processingpool_{name}" for name in PLAIN}
+
+
+def test_what_did_not_happen_yet_is_told_as_zero():
+    metrics = Metrics()
+    metrics.conditions("media", "speech", {"Ready": "True"})
+    metrics.pool_seen("media", "speech")
+    text = metrics.exposition().decode()
+    assert 'processingpool_hits_total{pool="speech",pool_namespace="media"} 0.0' in text
+    for reason in ("QueueUnreachable", "SpecInvalid", "Unschedulable", "PassFailed"):
+        assert f'pool_namespace="media",reason="{reason}"}} 0.0' in text
+    assert 'direction="down",pool="speech",pool_namespace="media",reason="Idle"} 0.0' in text
+    assert 'reason="NoBudget"' not in text, "no trouble"
+    metrics.error("media", "speech", "PassFailed")
+    metrics.pool_seen("media", "speech")
+    assert 'reason="PassFailed"} 1.0' in metrics.exposition().decode()
+
+
+def test_queues_that_a_pool_does_not_serve_any_more_go():
+    metrics = Metrics()
+    for queue in ("urgent", "default"):
+        metrics.queue("media", "speech", queue, {"failed": 3}, 123.0)
+    metrics.only_queues("media", "speech", ["default"])
+    text = metrics.exposition().decode()
+    assert "urgent" not in text
+    assert 'queue="default",state="failed"} 3.0' in text
+    assert "processingpool_queue_oldest_job_timestamp_seconds{" in text
 
 
 def test_without_a_price_there_is_no_cost_not_even_zero():
@@ -51,8 +109,47 @@ def test_without_a_price_there_is_no_cost_not_even_zero():
 
 def test_counters_are_exported_before_the_first_event():
     text = Metrics().exposition().decode()
-    for name in ("reconcile_total", "redis_requests_total", "housekeeping_total"):
+    for name in ("reconcile_total", "reconcile_errors_total", "redis_requests_total", "housekeeping_total"):
         assert f"processingpool_operator_{name}{{" in text
+    assert f'python_version="{platform.python_version()}"' in text
+    assert f'kopf_version="{version("kopf")}"' in text
+
+
+def test_calls_are_counted_and_timed():
+    metrics = Metrics()
+    metrics.redis_request("ok", 0.003)
+    metrics.kube_request("PATCH", "deployments/scale", "409", 0.02)
+    metrics.kube_request("GET", "leases", "none", 10.0)
+    metrics.watched("pods", 1234.0)
+    metrics.reconcile_failed(PassError.API_REFUSED)
+    text = metrics.exposition().decode()
+    for line in (
+        'redis_request_duration_seconds_bucket{le="0.005",result="ok"} 1.0',
+        'kube_requests_total{code="409",resource="deployments/scale",verb="PATCH"} 1.0',
+        'kube_requests_total{code="none",resource="leases",verb="GET"} 1.0',
+        'kube_request_duration_seconds_bucket{le="0.025",resource="deployments/scale",verb="PATCH"} 1.0',
+        'watch_last_event_timestamp_seconds{resource="pods"} 1234.0',
+        'reconcile_errors_total{reason="ApiRefused"} 1.0',
+        'reconcile_errors_total{reason="Unexpected"} 0.0',
+    ):
+        assert f"processingpool_operator_{line}" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "resource"),
+    [
+        (paths.scale("n", "d"), "deployments/scale"),
+        (paths.deployment("n", "scale"), "deployments"),
+        (paths.pod("namespaces", "p"), "pods"),
+        (paths.pods(), "pods"),
+        (paths.pool_status("n", "p"), "processingpools/status"),
+        (paths.secret("n", "s"), "secrets"),
+        (paths.lease("n", "l"), "leases"),
+        (paths.events("n"), "events"),
+    ],
+)
+def test_a_call_s_resource_names_no_object(path, resource):
+    assert resource_of(path) == resource
 
 
 def get(port, path, method="GET"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -63,6 +64,36 @@ def test_what_replicas_cost_is_counted(server):
     play(scenario, server)
 
 
+def test_a_lowering_that_hits_a_replica_at_work_is_counted(server):
+    """A backend that takes the wrong one, as a ReplicaSet would that ranks otherwise than we think."""
+
+    async def scenario(it, redis):
+        def replicas(pool):
+            return it.backend.replicas[pool.uid].values()
+
+        pool = it.pool()
+        it.controller.upsert(pool)
+        await enqueue(redis, 1)
+        await it.until(lambda: it.count(pool) == 1 and any(one.running for one in replicas(pool)), "one at work")
+        it.backend.job_seconds = 0.1
+        done = await enqueue(redis, 1)
+        lower = it.backend._lower
+
+        def wrong(pool, target, mine):
+            busy = frozenset(one.id for one in mine.values() if one.running)
+            lower(pool, replace(target, drained=busy), mine)
+
+        it.backend._lower = wrong
+        assert it.metric("hits_total") == 0
+        await it.until(lambda: it.backend.killed, "one is hit")
+        assert it.backend.done == done
+        await it.until(lambda: it.metric("hits_total") == 1, "it is counted")
+        assert it.metric("scale_decisions_total", direction="up", reason="WorkWaiting") == 2
+        assert it.metric("scale_decisions_total", direction="down", reason="WorkShrank") == 1
+
+    play(scenario, server, backend_options={"job_seconds": 3600})
+
+
 def test_push_is_found_out_and_brings_the_reading_before_the_poll(server):
     async def scenario(it, redis):
         await redis.config_set("notify-keyspace-events", "Kl")
@@ -89,6 +120,7 @@ def test_running_jobs_survive_every_scale_down(server):
         await it.until(lambda: len(it.backend.done) == 21, "all done")
         await it.until(lambda: it.count(pool) == 0, "none left")
         assert it.backend.killed == []
+        assert it.metric("hits_total") == 0
         assert len(set(it.backend.done)) == 21
 
     play(scenario, server, backend_options={"job_seconds": 0.3})

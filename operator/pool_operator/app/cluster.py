@@ -78,10 +78,16 @@ class Operator:
         self._leadership = leadership
         self._clock = SystemClock()
         self._metrics = Metrics()
+        api.told = lease_api.told = self._metrics.kube_request
         leading = self._leads
         self._reporter = KubernetesReporter(api, instance=leadership.identity, leading=leading)
         self._cache = ClusterCache(wake=self._wake, monotonic=time.monotonic)
-        self._intake = Intake(self._cache, on_pool=self._on_pool, on_pool_gone=self._on_pool_gone)
+        self._intake = Intake(
+            self._cache,
+            on_pool=self._on_pool,
+            on_pool_gone=self._on_pool_gone,
+            heard=lambda resource: self._metrics.watched(resource, self._clock.unix()),
+        )
         self._resync = Resync(api, self._intake, namespaces=settings.namespaces)
         self._controller = Controller(
             backend=KubernetesBackend(

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.engine.types import Replica
-from pool_operator.names import ConditionReason
+from pool_operator.names import ConditionReason, PassError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,12 @@ class Applied:
 
 class ConflictError(Exception):
     """The object moved since it was observed: observe again and decide again."""
+
+
+class BackendError(Exception):
+    """Where replicas live could not be read or written; the pass is tried again."""
+
+    error = PassError.UNEXPECTED
 
 
 class Backend(Protocol):

@@ -45,6 +45,8 @@ class QueueReading:
     next_due_at: float | None = None
     oldest_wait_seconds: float | None = None
     scheduled: int = 0
+    deferred: int = 0  # told, not decided on
+    failed: int = 0  # told, not decided on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,17 +12,18 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from pydantic import ValidationError
 from redis.asyncio import Redis as AsyncRedis
-from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import InvalidResponse
 
 from pool_contract import keys, scripts
 from pool_contract.messages import PoolSettings
-from pool_contract.scripts import AsyncScripts, Call, EndpointState, StaleEpochError
+from pool_contract.scripts import AsyncScripts, Call, EndpointState
 from pool_operator.backends.base import Credentials, Problem
 from pool_operator.names import ConditionReason
+from pool_operator.observe.calls import FAILURES, NOT_UNDERSTOOD, Count, Time, counted, in_our_words
 from pool_operator.observe.connection import CALL_TIMEOUT_SECONDS, EndpointKey, connect
 from pool_operator.observe.problems import EndpointError, classify, read_only
 from pool_operator.observe.push import Push
@@ -35,19 +36,6 @@ COALESCE_SECONDS: Final = 0.005
 POLL_WITHOUT_PUSH_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS: Final = 0.1
 LONGEST_BACKOFF_SECONDS: Final = 10.0
-FAILURES = (RedisError, OSError, TimeoutError, EOFError)
-NOT_UNDERSTOOD = (ValueError, KeyError, TypeError)
-"""What a reader of replies raises on values that somebody else wrote: their trouble, not a reason to die."""
-
-
-class Time(Protocol):
-    """The part of runtime's clock that an endpoint needs."""
-
-    def unix(self) -> float: ...
-
-    def monotonic(self) -> float: ...
-
-    async def sleep(self, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +64,7 @@ class Endpoint:
         poll_seconds: period of the poll; without push it is at most POLL_WITHOUT_PUSH_SECONDS.
         stale_seconds: an older reading is no reading.
         changed: told the pool UIDs whose reading changed, and whether more work waits than before.
-        count: told the result of each call, for metrics.
+        count: told the result of each call and its seconds, for metrics.
     """
 
     def __init__(
@@ -88,7 +76,7 @@ class Endpoint:
         stale_seconds: float,
         clock: Time,
         changed: Callable[[Iterable[str], bool], None],
-        count: Callable[[str], None] = lambda _result: None,
+        count: Count = lambda _result, _seconds: None,
     ) -> None:
         self.key = key
         self.push = False
@@ -159,7 +147,7 @@ class Endpoint:
         client = self._client
         if client is None:
             raise EndpointError(self._why_not())
-        with self._counted():
+        with in_our_words(str(self.key)), counted(self._count, self._clock):
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                 return await AsyncScripts(client).run(call)
 
@@ -168,7 +156,7 @@ class Endpoint:
         client = self._client
         if client is None:
             raise EndpointError(self._why_not())
-        with self._counted():
+        with in_our_words(str(self.key)), counted(self._count, self._clock):
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                 raw = cast(dict[bytes, bytes], await client.hgetall(keys.pools(self.prefix)))
         found: dict[str, PoolSettings] = {}
@@ -178,9 +166,6 @@ class Endpoint:
             except (ValidationError, UnicodeDecodeError):
                 log.warning("endpoint=%s settings of a pool cannot be read, left alone", self.key)
         return found
-
-    def _counted(self) -> _Counted:
-        return _Counted(self._count, str(self.key))
 
     def _why_not(self) -> Problem:
         if self._failure is not None:
@@ -253,16 +238,12 @@ class Endpoint:
         asked_unix = self._clock.unix()
         call = scripts.read(self.prefix, queues=self.queues(), pools=tuple(pools))
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                state = await AsyncScripts(client).run(call)
-        except FAILURES:
-            self._count("error")
-            raise
+            with counted(self._count, self._clock):
+                async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                    state = await AsyncScripts(client).run(call)
         except NOT_UNDERSTOOD as error:
-            self._count("error")
             log.debug("endpoint=%s the reading cannot be understood", self.key, exc_info=True)
             raise InvalidResponse("its data cannot be understood, is it another program's?") from error
-        self._count("ok")
         if state.replication_role != "master":
             self._fail(read_only(str(self.key)))
             return
@@ -299,22 +280,6 @@ class Endpoint:
         ceiling = min(LONGEST_BACKOFF_SECONDS, max(self._poll_seconds, FIRST_BACKOFF_SECONDS))
         seconds = min(ceiling, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._strikes, 10))
         return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-
-
-class _Counted:
-    """Counts a call and turns what redis-py raises into an EndpointError."""
-
-    def __init__(self, count: Callable[[str], None], where: str) -> None:
-        self._count = count
-        self._where = where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._count("ok" if error is None or isinstance(error, StaleEpochError) else "error")
-        if isinstance(error, FAILURES + NOT_UNDERSTOOD):
-            raise EndpointError(classify(error, self._where)) from error
 
 
 def _without(seen: Seen, pool_uid: str) -> Seen:

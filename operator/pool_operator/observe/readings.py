@@ -33,6 +33,8 @@ def pool_reading(state: EndpointState, queues: Sequence[str], asked_unix: float)
             next_due_at=None if queue.next_due_at is None else queue.next_due_at + skew,
             oldest_wait_seconds=oldest,
             scheduled=queue.scheduled,
+            deferred=queue.deferred,
+            failed=queue.failed,
         )
     return Reading(at=asked_unix, queues=readings)
 
@@ -115,6 +117,8 @@ def _queue_digest(queue: QueueState) -> tuple[object, ...]:
         queue.scheduled,
         queue.due,
         queue.next_due_at,
+        queue.deferred,
+        queue.failed,
         queue.problem,
     )
 

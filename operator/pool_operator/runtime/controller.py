@@ -12,8 +12,16 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from pool_contract.scripts import StaleEpochError
-from pool_operator.backends.base import Backend, ConflictError, PoolKey, PoolObject, Reporter, SecretReader
-from pool_operator.names import ConditionReason
+from pool_operator.backends.base import (
+    Backend,
+    BackendError,
+    ConflictError,
+    PoolKey,
+    PoolObject,
+    Reporter,
+    SecretReader,
+)
+from pool_operator.names import ConditionReason, PassError
 from pool_operator.observe.endpoint import Failure
 from pool_operator.runtime.clock import Clock
 from pool_operator.runtime.endpoints import Endpoints
@@ -23,6 +31,7 @@ from pool_operator.runtime.reports import WRITERS, Reports
 from pool_operator.runtime.store import Entry, Store
 from pool_operator.settings import OperatorSettings
 from pool_operator.telemetry.metrics import Metrics
+from pool_operator.telemetry.pool_metrics import PASS_FAILED
 
 log = logging.getLogger(__name__)
 ATTACHERS: Final = 4
@@ -179,14 +188,20 @@ class Controller:
                 self._queue.retry(uid)
             except StaleEpochError:
                 raise
-            except Exception:
+            except Exception as error:
                 # supervision point: one pool's trouble harms no other pool
                 result = "error"
+                self._failed(entry, error)
                 seconds = self._queue.retry(uid)
                 log.exception("pool=%s this pass failed, again in %.1f s", _name(entry), seconds)
             finally:
                 self._queue.done(uid)
                 self._metrics.reconciled(result, self._clock.monotonic() - started)
+
+    def _failed(self, entry: Entry | None, error: Exception) -> None:
+        self._metrics.reconcile_failed(error.error if isinstance(error, BackendError) else PassError.UNEXPECTED)
+        if entry is not None:
+            self._metrics.error(entry.pool.key.namespace, entry.pool.key.name, PASS_FAILED)
 
     def _after(self, entry: Entry, outcome: Outcome) -> None:
         uid = entry.pool.uid

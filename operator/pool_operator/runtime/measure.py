@@ -1,6 +1,9 @@
-"""What a pass tells the metrics: scale decisions, cost, gauges and queues of its pool."""
+"""What a pass tells the metrics: scale decisions, hits, errors, cost, gauges and queues of its pool."""
 
 from __future__ import annotations
+
+import logging
+from collections.abc import Collection
 
 from pool_operator.backends.base import Applied
 from pool_operator.engine.types import Decision, Reading, ReplicaPhase
@@ -9,24 +12,64 @@ from pool_operator.runtime.scene import Scene
 from pool_operator.runtime.store import Entry
 from pool_operator.telemetry.metrics import Metrics
 
+log = logging.getLogger(__name__)
 
-def measure(metrics: Metrics, clock: Clock, entry: Entry, scene: Scene, decision: Decision, applied: Applied) -> None:
-    """One pass of a pool; to be called before the entry takes the decision."""
+
+def measure(
+    metrics: Metrics,
+    clock: Clock,
+    entry: Entry,
+    scene: Scene,
+    decision: Decision,
+    applied: Applied,
+    drained: Collection[str],
+) -> None:
+    """One pass of a pool. `drained`: replicas proved empty in this pass, which may go."""
     namespace, name = scene.pool.key.namespace, scene.pool.key.name
+    metrics.pool_seen(namespace, name)
     budget = scene.crd.budget if scene.crd else None
     price = float(budget.price_per_replica_hour) if budget else None
     metrics.used(namespace, name, entry.meter.look(scene.view.replicas, clock.unix()), price)
+    _watch_hits(metrics, entry, scene, decision, applied, drained)
     if applied.changed and applied.wanted != scene.view.wanted:
-        asked = scene.asked_monotonic
-        metrics.scaled(
-            namespace,
-            name,
-            direction="up" if applied.wanted > scene.view.wanted else "down",
-            reason=str(decision.reason),
-            seconds=None if asked is None else clock.monotonic() - asked,
-        )
-    if entry.deleted:
-        return
+        direction = "up" if applied.wanted > scene.view.wanted else "down"
+        metrics.decided(namespace, name, direction=direction, reason=str(decision.reason))
+        if scene.asked_monotonic is not None:
+            metrics.scale_latency(direction, clock.monotonic() - scene.asked_monotonic)
+    _count_errors(metrics, entry, scene, applied)
+    if not entry.deleted:
+        _tell_gauges(metrics, scene, decision)
+
+
+def _watch_hits(
+    metrics: Metrics, entry: Entry, scene: Scene, decision: Decision, applied: Applied, drained: Collection[str]
+) -> None:
+    hits = entry.hits.look(scene.observed.replicas, scene.view.wanted, unmarked=decision.undrain, excused=entry.excused)
+    if applied.changed and applied.wanted < scene.view.wanted:
+        entry.hits.lowered(applied.wanted, drained)
+    if hits:
+        log.error("pool=%s a lowering of ours has hit %d replicas at work", scene.pool.key, hits)
+        metrics.hit(scene.pool.key.namespace, scene.pool.key.name, hits)
+
+
+def _count_errors(metrics: Metrics, entry: Entry, scene: Scene, applied: Applied) -> None:
+    """Each trouble once, when it begins: a condition tells how long it stands."""
+    view = scene.view
+    problems = (
+        scene.pool_problem,
+        scene.queue_problem,
+        view.template_problem,
+        view.capacity_problem,
+        applied.problem,
+    )
+    reasons = frozenset(one.reason for one in problems if one is not None)
+    for reason in sorted(reasons - entry.errors):
+        metrics.error(scene.pool.key.namespace, scene.pool.key.name, str(reason))
+    entry.errors = reasons
+
+
+def _tell_gauges(metrics: Metrics, scene: Scene, decision: Decision) -> None:
+    namespace, name = scene.pool.key.namespace, scene.pool.key.name
     reading, replicas = scene.observed.reading, scene.observed.replicas
     values: dict[str, float] = {
         "status_desired_replicas": decision.replicas,
@@ -37,8 +80,15 @@ def measure(metrics: Metrics, clock: Clock, entry: Entry, scene: Scene, decision
         values |= {"spec_min_replicas": scene.crd.min_replicas, "spec_max_replicas": scene.crd.max_replicas}
     if isinstance(reading, Reading):
         values["last_successful_poll_timestamp_seconds"] = reading.at
+        metrics.only_queues(namespace, name, reading.queues)
         for queue, one in reading.queues.items():
-            jobs = {"queued": one.waiting, "started": one.running, "scheduled": one.scheduled}
+            jobs = {
+                "queued": one.waiting,
+                "started": one.running,
+                "deferred": one.deferred,
+                "scheduled": one.scheduled,
+                "failed": one.failed,
+            }
             oldest = None if one.oldest_wait_seconds is None else reading.at - one.oldest_wait_seconds
             metrics.queue(namespace, name, queue, jobs, oldest)
     metrics.pool_gauges(namespace, name, values)

@@ -99,7 +99,7 @@ class Reconciler:
             applied = await self._backend.apply(scene.pool, _target(scene, decision, drained))
 
         # 5 report: handed over, not waited for
-        return self._report(entry, scene, decision, applied)
+        return self._report(entry, scene, decision, applied, drained)
 
     # --- 2 ------------------------------------------------------------------------------------------------------
 
@@ -205,7 +205,9 @@ class Reconciler:
 
     # --- 5 ------------------------------------------------------------------------------------------------------
 
-    def _report(self, entry: Entry, scene: Scene, decision: Decision, applied: Applied) -> Outcome:
+    def _report(
+        self, entry: Entry, scene: Scene, decision: Decision, applied: Applied, drained: frozenset[str]
+    ) -> Outcome:
         now = self._clock.monotonic()
         facts = Facts(
             pool=scene.pool,
@@ -225,7 +227,7 @@ class Reconciler:
             verdicts = {str(one["type"]): str(one["status"]) for one in status["conditions"]}
             self._metrics.conditions(scene.pool.key.namespace, scene.pool.key.name, verdicts)
         events = events_of(entry.decision, decision, wanted=scene.view.wanted)
-        measure(self._metrics, self._clock, entry, scene, decision, applied)
+        measure(self._metrics, self._clock, entry, scene, decision, applied, drained)
         entry.decision = decision
         if not entry.deleted:
             self._reports.put(scene.pool, status, events)

@@ -13,8 +13,10 @@ from pool_contract.messages import PoolSettings
 from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.backends.base import PoolKey, PoolObject, Problem
 from pool_operator.engine.types import Decision, Memory
+from pool_operator.names import ConditionReason
 from pool_operator.observe.connection import Place
 from pool_operator.observe.endpoint import Endpoint
+from pool_operator.runtime.hits import HitWatch
 from pool_operator.runtime.meter import Meter
 from pool_operator.runtime.suspicion import Suspicion
 
@@ -54,6 +56,8 @@ class Entry:
     status: Mapping[str, object] = field(default_factory=dict)
     status_at: float = float("-inf")  # monotonic
     meter: Meter = field(default_factory=Meter)
+    hits: HitWatch = field(default_factory=HitWatch)
+    errors: frozenset[ConditionReason] = frozenset()  # troubles that stand, already counted
     marks: Marks = field(default_factory=Marks)
     suspicion: Suspicion = field(default_factory=Suspicion)
     deadlines_told: dict[str, float] = field(default_factory=dict)

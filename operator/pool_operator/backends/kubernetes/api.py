@@ -9,16 +9,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio import client, config
+from yaml import YAMLError
+
+from pool_operator.backends.base import BackendError
+from pool_operator.names import PassError
 
 CALL_SECONDS: Final = 10.0
 CALLS_AT_ONCE: Final = 16
+NO_ANSWER: Final = "none"
 Json = dict[str, Any]
 
 
@@ -28,8 +35,10 @@ class Content(StrEnum):
     APPLY = "application/apply-patch+yaml"  # JSON is YAML
 
 
-class ApiError(Exception):
+class ApiError(BackendError):
     """The API server refused a call: its status code and its own message."""
+
+    error = PassError.API_REFUSED
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -38,14 +47,18 @@ class ApiError(Exception):
         self.message = message
 
 
-class ApiUnavailableError(Exception):
+class ApiUnavailableError(BackendError):
     """The API server did not answer in time, or not at all."""
+
+    error = PassError.API_UNAVAILABLE
 
 
 class KubeApi:
     """Calls to one API server; at most CALLS_AT_ONCE at a time."""
 
     def __init__(self, api: client.ApiClient) -> None:
+        self.told: Callable[[str, str, str, float], None] = lambda _verb, _resource, _code, _seconds: None
+        """Told each call's verb, resource, status code (or NO_ANSWER) and seconds, for metrics."""
         self._api = api
         self._slots = asyncio.Semaphore(CALLS_AT_ONCE)
 
@@ -59,11 +72,11 @@ class KubeApi:
         try:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         except config.ConfigException:
-            await config.load_kube_config(  # type: ignore[no-untyped-call]
-                # named here: the library reads the variable only once, when it is imported
-                config_file=os.environ.get("KUBECONFIG"),
-                client_configuration=configuration,
-            )
+            file = _kubeconfig()
+            try:
+                await config.load_kube_config(config_file=file, client_configuration=configuration)  # type: ignore[no-untyped-call]
+            except (YAMLError, UnicodeDecodeError) as error:
+                raise config.ConfigException(f"KUBECONFIG '{file}': is no kubeconfig file: it is not YAML") from error
         return cls(client.ApiClient(configuration))
 
     @property
@@ -94,6 +107,7 @@ class KubeApi:
         """
         resource = path + ("?" + urlencode(query) if query else "")
         headers = {"Accept": "application/json", "Content-Type": content.value}
+        code, started = NO_ANSWER, time.monotonic()
         try:
             async with self._slots, asyncio.timeout(seconds):
                 prepared = await self._api.param_serialize(
@@ -104,9 +118,29 @@ class KubeApi:
                     method, url, headers=sent_headers, body=sent_body, _request_timeout=seconds
                 )
                 text = await response.read()
+                code = str(response.status)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise ApiUnavailableError(f"{method} {path}: {type(error).__name__} {error}".rstrip()) from error
+        finally:
+            self.told(method, resource_of(path), code, time.monotonic() - started)
         return _answer(response.status, text)
+
+
+def resource_of(path: str) -> str:
+    """The plural of a path in paths.py, with its subresource: /apis/apps/v1/namespaces/n/deployments/d/scale -> deployments/scale."""
+    parts = path.strip("/").split("/")
+    parts = parts[2 if parts[0] == "api" else 3 :]
+    if parts[:1] == ["namespaces"]:
+        parts = parts[2:]
+    return "/".join((*parts[:1], *parts[2:3]))
+
+
+def _kubeconfig() -> str | None:
+    """Named by us: the library reads the variable only once, when it is imported."""
+    file = os.environ.get("KUBECONFIG")
+    if file and not any(Path(one).is_file() for one in file.split(os.pathsep)):
+        raise config.ConfigException(f"KUBECONFIG '{file}': there is no such file")
+    return file
 
 
 def _answer(status: int, text: bytes) -> Json:

@@ -31,6 +31,7 @@ class Intake:
         cache: keeps the facts of Deployments, ReplicaSets and Pods.
         on_pool: told of each pool as seen (raw object).
         on_pool_gone: told of each deleted pool.
+        heard: told the resource of each event of the watch, for metrics.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class Intake:
         *,
         on_pool: Callable[[Raw], None],
         on_pool_gone: Callable[[PoolKey, str], None],
+        heard: Callable[[str], None] = lambda _resource: None,
     ) -> None:
         self.cache = cache
+        self.heard = heard
         self._on_pool = on_pool
         self._on_pool_gone = on_pool_gone
         self.pools: dict[str, tuple[PoolKey, int]] = {}  # UID -> key, resourceVersion
@@ -86,6 +89,7 @@ def build_registry(intake: Intake) -> kopf.OperatorRegistry:
 
     def on(take: Callable[..., None], *resource: str) -> None:
         async def handle(event: Any, **_: Any) -> None:
+            intake.heard(resource[-1])
             take(event["object"], deleted=event["type"] == "DELETED")
 
         kopf.on.event(*resource, registry=registry, id=resource[-1])(handle)
