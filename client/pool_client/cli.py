@@ -5,21 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pool_client.connect import Parser, Target, add_arguments, find, trouble
+from pool_client.connect import Parser, Target, add_arguments, find, open_options
 from pool_client.errors import ClientError
 from pool_client.files import media_files
-from pool_client.states import JobState
+from pool_client.states import ENDED, JobState
+from pool_client.trouble import is_wrong_type, trouble, wrong_type
 from redis import Redis
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 ACTIONS = ("list", "follow", "cancel", "retry")
 FAILED = {"failed", "canceled", "stopped"}
+STATUSES = ("queued", "started", "scheduled", "deferred", *sorted(ENDED))
+LONGEST_QUEUE = 200
+QUEUE_PATTERN = re.compile(r"[^\s,:]+(?::[^\s,:]+)*")  # what a worker takes, too
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,17 +40,23 @@ def main(arguments: Sequence[str]) -> int:
     target: Target | None = None
     try:
         found = (_submit_parser() if command == "submit" else _jobs_parser()).parse_args(list(arguments[1:]))
+        _check(found)
         target = find(found)
         os.environ["RQ_KEY_PREFIX"] = target.prefix  # rq reads it when it is imported, which is not yet
         from pool_client.client import Client
 
-        with Redis.from_url(target.url, socket_connect_timeout=5.0) as redis:
+        with Redis.from_url(target.url, socket_connect_timeout=5.0, **open_options(target.url)) as redis:
             client = Client(redis, prefix=target.prefix)
-            return _submit(client, target, found) if command == "submit" else _jobs(client, target, found)
+            try:
+                return _submit(client, target, found) if command == "submit" else _jobs(client, target, found)
+            except ResponseError as error:
+                if not is_wrong_type(error):
+                    raise
+                raise ClientError(wrong_type(redis, target)) from error
     except ClientError as error:
         print(f"processingpool {command}: {error}", file=sys.stderr)
         return 2
-    except (RedisError, OSError) as error:
+    except RedisError as error:
         print(f"processingpool {command}: {trouble(target, error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -67,7 +78,9 @@ def _submit(client: Client, target: Target, found: argparse.Namespace) -> int:
     else:
         for one in jobs:
             print(f"{one.id}  {one.source}" + ("" if one.new else "  (submitted before)"))
-        print(f"{len(jobs) - known} jobs on queue '{queue}'" + (f", {known} were there already" if known else ""))
+        many = "1 job" if len(jobs) - known == 1 else f"{len(jobs) - known} jobs"
+        there = f", {known} {'was' if known == 1 else 'were'} there already (--again submits anew)" if known else ""
+        print(f"{many} on queue '{queue}'{there}")
     if not found.follow:
         return 0
     return _follow(client, [one.id for one in jobs])
@@ -81,9 +94,9 @@ def _jobs(client: Client, target: Target, found: argparse.Namespace) -> int:
         return _list(client, target, found)
     ids = found.jobs
     if found.all_failed:
-        if found.action != "retry":
-            raise ClientError("--all-failed goes with `jobs retry` only")
         ids = [one.id for one in client.states(_queues(client, target, found), limit=100_000) if one.status == "failed"]
+        if not ids:
+            print("no failed jobs")
     elif not ids:
         raise ClientError(
             f"which jobs? processingpool jobs {found.action} JOB… (`processingpool jobs list` shows them)"
@@ -155,6 +168,33 @@ def _queues(client: Client, target: Target, found: argparse.Namespace) -> list[s
 # --- arguments ----------------------------------------------------------------------------------------------------
 
 
+def _check(found: argparse.Namespace) -> None:
+    """What argparse cannot see, before anything is asked of Redis.
+
+    Raises:
+        ClientError: flags that do not go together, or a value that means nothing.
+    """
+    queues = [found.queue] if isinstance(found.queue, str) else found.queue or []
+    for name in queues:
+        if len(name) > LONGEST_QUEUE or not QUEUE_PATTERN.fullmatch(name):
+            raise ClientError(
+                f"--queue '{name}': is no queue name; use up to {LONGEST_QUEUE} characters without blanks or commas"
+            )
+    if not hasattr(found, "action"):
+        return
+    if found.limit < 1:
+        raise ClientError(f"--limit {found.limit}: must be at least 1")
+    for status in found.status or ():
+        if status not in STATUSES:
+            raise ClientError(f"--status '{status}': there are {', '.join(STATUSES)}")
+    if found.all_failed and found.action != "retry":
+        raise ClientError("--all-failed goes with `jobs retry` only")
+    if found.jobs and found.action == "list":
+        raise ClientError(
+            f"'{found.jobs[0]}': `jobs list` takes no job ids; `jobs follow {found.jobs[0]}` shows one job"
+        )
+
+
 def _submit_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="processingpool submit",
@@ -188,7 +228,7 @@ def _jobs_parser() -> argparse.ArgumentParser:
         "--queue", action="append", metavar="NAME", help="default: the pool's queues, else all; may be repeated"
     )
     parser.add_argument(
-        "--status", action="append", metavar="STATUS", help="list only these, such as failed; may be repeated"
+        "--status", action="append", metavar="STATUS", help=f"list only these ({', '.join(STATUSES)}); may be repeated"
     )
     parser.add_argument("--limit", type=int, default=100, metavar="N", help="list at most so many (default: 100)")
     parser.add_argument("--all-failed", action="store_true", help="retry all failed jobs of the queues")

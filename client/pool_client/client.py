@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from redis.exceptions import ResponseError
 from rq import Queue, Retry
 from rq.defaults import RQ_KEY_PREFIX
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
@@ -176,7 +177,13 @@ class Client:
                     at_front=at_front,
                     pipeline=pipeline,
                 )
-            pipeline.execute()
+            try:
+                pipeline.execute()
+            except ResponseError:
+                # EXEC goes on after a command that failed (a key of the wrong type): a job without its place in the
+                # queue would never run, and would count as submitted
+                self._redis.delete(*(keys.job(self._prefix, one) for one, _, _ in jobs[start : start + BATCH]))
+                raise
 
     # --- and out --------------------------------------------------------------------------------------------------
 

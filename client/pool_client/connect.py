@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,7 +56,7 @@ def find(found: argparse.Namespace) -> Target:
     """
     file = getattr(found, "pool_file", None) or found.pool
     url = found.redis_url or (None if file else os.environ.get("PROCESSINGPOOL_REDIS_URL"))
-    if url is not None and urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+    if url is not None and not is_redis_url(url):
         raise ClientError(
             f"--redis-url '{_without_password(url)}': write redis://host:port/database, or rediss:// for TLS"
         )
@@ -84,7 +85,7 @@ def of_pool(path: Path, url: str | None = None) -> Target:
         prefix = spec.redis.key_prefix if spec.redis else keys.DEFAULT_PREFIX
         return Target(url=url, prefix=prefix, pool=pool, queues=queues)
     if spec.redis is not None:
-        return Target(url=_url(spec.redis), prefix=spec.redis.key_prefix, pool=pool, queues=queues)
+        return Target(url=url_of(spec.redis), prefix=spec.redis.key_prefix, pool=pool, queues=queues)
     endpoint = read_endpoint(state_folder(metadata.namespace, metadata.name))
     if endpoint is None:
         raise ClientError(
@@ -95,7 +96,7 @@ def of_pool(path: Path, url: str | None = None) -> Target:
     return Target(url=endpoint.url, prefix=endpoint.prefix, pool=pool, queues=queues, hint=hint)
 
 
-def _url(redis: Any) -> str:
+def url_of(redis: Any) -> str:
     """Of spec.redis; there are no Secrets here, the environment takes their place."""
     username = os.environ.get("PROCESSINGPOOL_REDIS_USERNAME", "")
     password = os.environ.get("PROCESSINGPOOL_REDIS_PASSWORD", "")
@@ -105,12 +106,24 @@ def _url(redis: Any) -> str:
     return f"{scheme}://{login}{host}:{redis.port}/{redis.database}"
 
 
-def trouble(target: Target | None, error: Exception) -> str:
-    """One sentence for a Redis that cannot be used, or a file that cannot be read."""
-    first = (str(error).splitlines() or [""])[0] or type(error).__name__
-    if target is None:
-        return first
-    return f"Redis at {target.place} cannot be used: {first.rstrip('.')}{target.hint}"
+def is_redis_url(url: str) -> bool:
+    """redis-py would take a database that is no number as database 0, and fail on a wrong port with a traceback."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return True
+    return parts.scheme in {"redis", "rediss"} and re.fullmatch(r"/?\d*", parts.path) is not None
+
+
+def open_options(url: str) -> dict[str, Any]:
+    """What goes with a URL: login and CA from the environment, where the URL itself has no login."""
+    names = {"ssl_ca_certs": "PROCESSINGPOOL_REDIS_CA_FILE"} if url.startswith("rediss") else {}
+    if "@" not in url:
+        names |= {"username": "PROCESSINGPOOL_REDIS_USERNAME", "password": "PROCESSINGPOOL_REDIS_PASSWORD"}
+    return {option: value for option, name in names.items() if (value := os.environ.get(name))}
 
 
 def _without_password(url: str) -> str:

@@ -27,10 +27,28 @@ def media_files(patterns: Sequence[str]) -> list[Path]:
         else:
             files = [Path(one) for one in sorted(glob.glob(str(path), recursive=True)) if Path(one).is_file()]  # noqa: PTH207 - a pattern may be absolute
         if not files:
-            what = "no audio or video file in this folder" if path.is_dir() else "no such file, and no file matches it"
-            raise ClientError(f"'{pattern}': there is {what}")
+            raise ClientError(f"'{_shown(pattern)}': {_nothing(pattern, path)}")
+        for one in files:
+            try:
+                str(one).encode()
+            except UnicodeEncodeError:
+                raise ClientError(f"'{_shown(str(one))}': this file's name is not UTF-8; rename the file") from None
         found.update(dict.fromkeys(one.absolute() for one in files))
     return list(found)
+
+
+def _nothing(pattern: str, path: Path) -> str:
+    if "://" in pattern:
+        return "is a URL; only local files can be submitted: download it first"
+    if path.is_dir():
+        return "there is no audio or video file in this folder"
+    if path.exists():
+        return "is no regular file; copy what it gives into a file first"
+    return "there is no such file, and no file matches it"
+
+
+def _shown(name: str) -> str:
+    return name.encode(errors="surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _looks_like_media(path: Path) -> bool:

@@ -21,11 +21,13 @@ class OperatorSettings(BaseModel):
     health_port: int = Field(default=8080, ge=0, le=65535, description="/livez /readyz /metrics; 0: any free port")
     health_host: str = Field(default="0.0.0.0", description="address of the health server")  # noqa: S104 - probes come from the node
     lease_namespace: str = Field(default="", description="namespace of the election Lease; empty: the operator's own")
-    lease_name: str = Field(default="processingpool-operator")
-    lease_duration_seconds: int = Field(default=15, ge=3)
-    renew_deadline_seconds: float = Field(default=10.0, ge=1)
-    retry_period_seconds: float = Field(default=2.0, ge=0.2)
-    leader_election: bool = True
+    lease_name: str = Field(default="processingpool-operator", description="name of the election Lease")
+    lease_duration_seconds: int = Field(default=15, ge=3, description="a leader that is silent for so long is replaced")
+    renew_deadline_seconds: float = Field(
+        default=10.0, ge=1, description="a leader that cannot renew for so long ends itself"
+    )
+    retry_period_seconds: float = Field(default=2.0, ge=0.2, description="period of renewals and of attempts to lead")
+    leader_election: bool = Field(default=True, description="wait for the Lease; off: lead at once, one replica only")
     allowed_redis_hosts: tuple[str, ...] = Field(
         default=(), description="glob patterns of Redis hosts that pools may name; empty: any"
     )
@@ -33,5 +35,7 @@ class OperatorSettings(BaseModel):
     allow_host_access: bool = Field(
         default=False, description="accept host namespaces, hostPath and privileged in templates"
     )
-    log_format: str = Field(default="text", pattern="^(text|json)$")
-    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    log_format: str = Field(default="text", pattern="^(text|json)$", description="text or json")
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )

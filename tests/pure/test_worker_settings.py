@@ -66,14 +66,14 @@ def test_what_rq_worker_reads_is_read():
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
-        (("--slots", "0"), {}, "--slots (PROCESSINGPOOL_SLOTS) is '0': input should be greater than or equal to 1"),
+        (("--slots", "0"), {}, "--slots (PROCESSINGPOOL_SLOTS) is '0': must be at least 1"),
         ((), {"slots": "many"}, "--slots (PROCESSINGPOOL_SLOTS) is 'many': "),
         (("--allow", "os"), {}, "--allow (PROCESSINGPOOL_ALLOW): 'os' is no pattern: write package.module:function"),
         (("a b",), {}, "QUEUE (PROCESSINGPOOL_QUEUES): 'a b' is no queue name"),
         (
             ("--serializer", "yaml"),
             {},
-            "--serializer (PROCESSINGPOOL_SERIALIZER) is 'yaml': input should be 'json' or 'pickle'",
+            "--serializer (PROCESSINGPOOL_SERIALIZER) is 'yaml': must be 'json' or 'pickle'",
         ),
         (("--heartbeat-seconds", "50"), {}, "--lease-seconds (60) must be at least twice --heartbeat-seconds (50)"),
         ((), {"pool_uid": "u"}, "PROCESSINGPOOL_POOL_UID is set but PROCESSINGPOOL_REPLICA is not"),

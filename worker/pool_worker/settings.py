@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping, MutableMapping
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -23,6 +24,17 @@ OTHER_VARIABLES: Final = {"redis_url": ("RQ_REDIS_URL", "REDIS_URL"), "key_prefi
 """What `rq worker` reads, read too."""
 SECRETS: Final = frozenset({"redis_url", "redis_password"})
 FLAGS: Final = {"redis_url": "--url"}
+OF_JOBS: Final = ("PROCESSINGPOOL_MODELS", "PROCESSINGPOOL_MAX_MEDIA_SECONDS")
+"""What the code of our jobs reads itself."""
+OPERATORS: Final = "PROCESSINGPOOL_OPERATOR_"
+_WORDS: Final = (
+    ("Input should be", "must be"),
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
+    ("a valid integer, unable to parse string as an integer", "a whole number"),
+    ("a valid number, unable to parse string as a number", "a number"),
+    ("a valid boolean, unable to interpret input", "true or false"),
+)
 STANDALONE: Final = "standalone"
 _MODULE: Final = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 ALLOW_PATTERN: Final = re.compile(rf"\*|{_MODULE}:(?:\*|{_MODULE})")
@@ -133,8 +145,18 @@ class Settings(BaseModel):
             _ = parts.port
         except ValueError:
             parts = None
-        if parts is None or parts.scheme not in {"redis", "rediss", "unix"}:
+        # redis-py would take a database that is no number as database 0
+        if parts is None or not (
+            parts.scheme == "unix" or (parts.scheme in {"redis", "rediss"} and re.fullmatch(r"/?\d*", parts.path))
+        ):
             raise ValueError("write redis://host:port/database, or rediss:// for TLS")
+        return value
+
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None and not os.access(value, os.R_OK):
+            raise ValueError(f"'{value}' cannot be read: name a file with the CA in PEM form")
         return value
 
     @model_validator(mode="after")
@@ -196,7 +218,25 @@ def _sentence(error: ValidationError) -> str:
     shown = "" if field in SECRETS else f" is '{str(first['input'])[:100]}'"
     if first["type"] == "value_error":
         return f"{where}: {message}"
-    return f"{where}{shown}: {message[:1].lower()}{message[1:]}"
+    return f"{where}{shown}: {_plain(message)}"
+
+
+def _plain(message: str) -> str:
+    """Pydantic's words in ours."""
+    for theirs, ours in _WORDS:
+        message = message.replace(theirs, ours)
+    return message[:1].lower() + message[1:]
+
+
+def unknown(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like ours and is none: a typing mistake would have no effect, silently."""
+    known = [environment_name(field) for field in Settings.model_fields]
+    found = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known and name not in OF_JOBS and not name.startswith(OPERATORS):
+            close = get_close_matches(name, [*known, *OF_JOBS], n=1)
+            found.append(f"{name} is no setting and has no effect" + (f"; did you mean {close[0]}?" if close else ""))
+    return found
 
 
 def export(settings: Settings, environment: MutableMapping[str, str]) -> None:

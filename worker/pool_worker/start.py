@@ -15,7 +15,7 @@ from pool_worker.errors import WorkerError
 from pool_worker.events import Event, Inbox
 from pool_worker.lifecycle import Lifecycle, is_orphan
 from pool_worker.replica import Replica
-from pool_worker.settings import Settings, environment_name
+from pool_worker.settings import Settings, environment_name, unknown
 from redis import Redis
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,8 @@ def _say(settings: Settings) -> None:
         settings.serializer,
         ",".join(settings.allow),
     )
+    for mistake in unknown(os.environ):
+        log.warning("%s", mistake)
     if settings.serializer == "pickle":
         log.warning(
             "--serializer pickle: whoever can write to this Redis can run any code in this worker, "

@@ -20,6 +20,12 @@ _WORDS: Final = (
     ("a valid dictionary", "an object"),
     ("a valid integer, unable to parse string as an integer", "a whole number"),
     ("a valid integer", "a whole number"),
+    ("a valid number, unable to parse string as a number", "a number"),
+    ("a valid boolean, unable to interpret input", "true or false"),
+    ("must match pattern '^(debug|info|warning|error)$'", "must be debug, info, warning or error"),
+    ("must match pattern '^(text|json)$'", "must be text or json"),
+    ("greater than or equal to", "at least"),
+    ("less than or equal to", "at most"),
     ("a valid string", "text"),
 )
 
@@ -32,7 +38,9 @@ def sentence(error: ValidationError, model: type[BaseModel], root: str = "spec")
         model: for the names that exist.
         root: where the model stands, as in `spec`.
     """
-    first = error.errors()[0]
+    # a field that we do not know first: it may be the one that is missing, mistyped
+    every = error.errors()
+    first = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
     where = _path(root, first["loc"])
     kind, value = first["type"], first["input"]
     if kind == "extra_forbidden":
@@ -48,7 +56,7 @@ def sentence(error: ValidationError, model: type[BaseModel], root: str = "spec")
     if kind == "string_pattern_mismatch" and first["ctx"]["pattern"] == QUANTITY_PATTERN:
         return f"{where}: {_shown(value)}: is not a quantity; write it like 1500Mi or 8Gi"
     hint = "; put it in quotes" if kind == "string_type" and isinstance(value, (int, float)) else ""
-    return f"{where}: {_shown(value)}: {_plain(first['msg'])}{hint or '; correct it'}"
+    return f"{where}: {_shown(value)}: {plain(first['msg'])}{hint or '; correct it'}"
 
 
 def _path(root: str, location: Sequence[int | str]) -> str:
@@ -63,7 +71,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _plain(message: str) -> str:
+def plain(message: str) -> str:
+    """Pydantic's words in a user's."""
     for theirs, ours in _WORDS:
         message = message.replace(theirs, ours)
     return message

@@ -25,6 +25,7 @@ from pool_operator.backends.local.environment import base_environment
 from pool_operator.backends.local.server import HOST, EmbeddedServer
 from pool_operator.backends.local.state import StateFolder
 from pool_operator.backends.local.template import WHERE, WorkerTemplate, read_template, with_memory_limit
+from pool_operator.names import ConditionReason
 from pool_operator.observe.connection import connect, endpoint_key
 from pool_operator.observe.problems import classify
 from pool_operator.runtime.specs import pool_spec
@@ -145,7 +146,15 @@ async def _reachable(client: AsyncRedis, redis: Redis) -> None:
         async with asyncio.timeout(CALL_SECONDS):
             await client.ping()
     except (RedisError, OSError, TimeoutError) as error:
-        raise LocalError(classify(error, f"{redis.host}:{redis.port}/{redis.database}").message) from error
+        where = f"{redis.host}:{redis.port}/{redis.database}"
+        problem = classify(error, where)
+        if problem.reason is ConditionReason.AUTHENTICATION_FAILED and "refuses the login" in problem.message:
+            # there are no Secrets here
+            raise LocalError(
+                f"Redis at {where} refuses the login: write a spec.redis.credentialsSecretRef, and set "
+                "PROCESSINGPOOL_REDIS_PASSWORD (and PROCESSINGPOOL_REDIS_USERNAME) in the environment"
+            ) from error
+        raise LocalError(problem.message) from error
 
 
 def _too_many(spec: ProcessingPoolSpec, problem: Problem) -> str:

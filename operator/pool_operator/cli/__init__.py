@@ -6,6 +6,8 @@ heavy is imported, and so that worker and operator code never meet in one proces
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from importlib import import_module
 from typing import Final
@@ -19,6 +21,9 @@ COMMANDS: Final = {
     "worker": ("pool_worker.app", "Run a worker: N slots, one model."),
     "crd": ("pool_operator.cli.crd", "Print the CustomResourceDefinition."),
 }
+
+READER_GONE: Final = 141
+"""As if SIGPIPE had ended us."""
 
 
 def usage() -> str:
@@ -42,5 +47,26 @@ def main() -> int:
     if name not in COMMANDS:
         print(f"processingpool: there is no command '{name}'\n\n{usage()}", file=sys.stderr)
         return 2
-    status: int = import_module(COMMANDS[name][0]).main(arguments)
+    return _call(name, arguments)
+
+
+def _call(name: str, arguments: list[str]) -> int:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Ctrl-C while modules are imported: nothing has begun, so no traceback; commands that clean up set their own
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        status: int = import_module(COMMANDS[name][0]).main(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        _forget_output()
+        return READER_GONE
+    except OSError as error:
+        _forget_output()
+        print(f"processingpool {name}: {error.strerror or error}", file=sys.stderr)
+        return 1
     return status
+
+
+def _forget_output() -> None:
+    """Python would try to write the rest once more when it ends, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from difflib import unified_diff
@@ -10,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from pool_client.connect import Parser
+from pool_client.errors import ClientError
 from pool_operator.api.crd import crd_yaml
 
 MOST_LINES: Final = 40
@@ -17,11 +18,13 @@ MOST_LINES: Final = 40
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0: printed, or the same; 1: the file differs; 2: wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="processingpool crd", description="Print the CustomResourceDefinition of ProcessingPool."
-    )
+    parser = Parser(prog="processingpool crd", description="Print the CustomResourceDefinition of ProcessingPool.")
     parser.add_argument("--check", metavar="FILE", type=Path, help="print nothing; fail if FILE is not what we print")
-    path: Path | None = parser.parse_args(list(arguments[1:])).check
+    try:
+        path: Path | None = parser.parse_args(list(arguments[1:])).check
+    except ClientError as error:
+        print(f"processingpool crd: {error}", file=sys.stderr)
+        return 2
     text = crd_yaml()
     if path is None:
         print(text, end="")
@@ -33,7 +36,10 @@ def _check(path: Path, text: str) -> int:
     try:
         stored = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        print(f"processingpool crd: --check {path}: cannot be read ({error})", file=sys.stderr)
+        print(
+            f"processingpool crd: --check {path}: cannot be read ({getattr(error, 'strerror', None) or error})",
+            file=sys.stderr,
+        )
         return 2
     if stored == text:
         return 0

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from pool_operator.api.sentences import plain
 from pool_operator.settings import OperatorSettings
 from pool_operator.telemetry.logs import configure
 
@@ -82,7 +83,8 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> O
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise ValueError(f"--{name.replace('_', '-')} '{values.get(name)}': {first['msg']}") from error
+        flag, variable = f"--{name.replace('_', '-')}", f"{ENVIRONMENT_PREFIX}{name.upper()}"
+        raise ValueError(f"{flag} '{values.get(name)}' ({variable}): {plain(first['msg'])}") from error
     if not settings.lease_duration_seconds > settings.renew_deadline_seconds > settings.retry_period_seconds:
         raise ValueError(
             f"--lease-duration-seconds {settings.lease_duration_seconds}: must be greater than --renew-deadline-seconds "
@@ -108,7 +110,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="processingpool operator",
-        description="Run the operator in a cluster, with the rights of its ServiceAccount or of KUBECONFIG.",
+        description="Run the operator in a cluster, with the rights of its ServiceAccount or of KUBECONFIG. Each flag "
+        f"is a variable, too: --poll-seconds is {ENVIRONMENT_PREFIX}POLL_SECONDS; the flag wins.",
         allow_abbrev=False,
     )
     for name, field in OperatorSettings.model_fields.items():

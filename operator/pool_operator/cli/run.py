@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
-from pool_client.connect import Parser
+from pool_client.connect import Parser, Target, open_options, url_of
 from pool_client.errors import ClientError
 from pool_client.files import media_files
+from pool_client.states import read_states
+from pool_client.trouble import is_wrong_type, trouble, wrong_type
 from pool_contract import keys
 from pool_operator.api.load import PoolFileError, load_pool
 from pool_operator.app.local import local_pool
@@ -30,7 +32,10 @@ from pool_operator.backends.local.server import ServerError
 from pool_operator.backends.local.state import PoolBusyError
 from pool_operator.backends.local.template import TemplateError
 from pool_operator.cli.run_screen import Screen, lifetimes, price_per_hour, settings_of
+from redis import Redis
 
+LONGEST_GRACE_SECONDS: Final = 7200
+SHOWN_FAILURES: Final = 10
 WRONG_INPUT = (ClientError, LocalError, PoolBusyError, PoolFileError, ServerError, TemplateError)
 
 
@@ -71,8 +76,8 @@ def read_arguments(arguments: Sequence[str]) -> RunArguments:
         ClientError: one sentence.
     """
     found = vars(_parser().parse_args(list(arguments)))
-    if found["grace_seconds"] < 1:
-        raise ClientError(f"--grace-seconds {found['grace_seconds']:g}: must be at least 1")
+    if not 1 <= found["grace_seconds"] <= LONGEST_GRACE_SECONDS:  # also false for nan
+        raise ClientError(f"--grace-seconds {found['grace_seconds']:g}: must be from 1 to {LONGEST_GRACE_SECONDS}")
     return RunArguments(**{**found, "submit": tuple(found["submit"])})
 
 
@@ -80,7 +85,16 @@ async def run(arguments: RunArguments) -> int:
     """One run, from the file to the report."""
     metadata, spec = load_pool(arguments.pool)
     key = PoolKey(namespace=metadata.namespace, name=metadata.name)
+    names = [one.name for one in spec.queues]
+    if arguments.queue is not None and arguments.queue not in names:
+        raise ClientError(f"--queue '{arguments.queue}': the pool serves {', '.join(names)}")
+    if arguments.queue is not None and not arguments.submit:
+        raise ClientError("--queue goes with --submit only: it says where the submitted files go")
     files = media_files(arguments.submit)
+    if arguments.output is not None and arguments.output.exists() and not arguments.output.is_dir():
+        raise ClientError(f"--output {arguments.output}: is a file; name a folder")
+    if arguments.report is not None and arguments.report.is_dir():
+        raise ClientError(f"--report {arguments.report}: is a folder; name a file in it")
     if arguments.report is not None and not arguments.report.absolute().parent.is_dir():
         raise ClientError(f"--report {arguments.report}: there is no folder {arguments.report.absolute().parent}")
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -89,11 +103,15 @@ async def run(arguments: RunArguments) -> int:
         output=arguments.output, run_log=arguments.report is not None, grace_seconds=arguments.grace_seconds
     )
     async with local_pool(key, spec, options) as it:
-        screen = Screen(it, plain=arguments.plain or not sys.stdout.isatty())
+        screen = Screen(it, plain=arguments.plain or not sys.stdout.isatty(), on_gone=stop.set)
         screen.introduce()
-        began = await before(it.redis, it.prefix, [one.name for one in spec.queues])
-        jobs = submit(it, files, arguments.queue, screen.say) if files else None
-        failed_before = await _failed(it)
+        try:
+            began = await before(it.redis, it.prefix, names)
+            jobs = submit(it, files, arguments.queue, screen.say) if files else None
+            failed_before = await _failed(it)
+        except RedisError as error:
+            screen.close()
+            raise _StartedError(_words(it, error)) from error
         try:
             await screen.during(it.run(stop, until_done=arguments.until_done))
         except LocalError as error:
@@ -104,30 +122,52 @@ async def run(arguments: RunArguments) -> int:
             screen.close()
         if arguments.report is not None:
             await write_report(it, arguments.report, began=began, jobs=jobs, unlogged=True)
-        failed = await _failed(it) - failed_before
+        failed = sorted(await _failed(it) - failed_before)
+        why = _reasons(it, failed[:SHOWN_FAILURES])
+    for line in why:
+        screen.say(line)
     screen.say(screen.farewell)
-    return 1 if arguments.until_done and failed > 0 else 0
+    return 1 if arguments.until_done and failed else 0
 
 
 def submit(it: LocalPool, files: Sequence[Path], queue: str | None, say: Callable[[str], None]) -> list[str]:
     """Put the files on the pool's queue; those that an earlier run has submitted are not submitted again."""
     os.environ["RQ_KEY_PREFIX"] = it.prefix  # rq reads it when it is imported
     from pool_client.client import Client
-    from redis import Redis
 
     assert it.pool.spec is not None
-    names = [one.name for one in it.pool.spec.queues]
-    if queue is not None and queue not in names:
-        raise ClientError(f"--queue '{queue}': the pool serves {', '.join(names)}")
-    with Redis.from_url(it.endpoint.url) as redis:
-        client = Client(redis, prefix=it.prefix)
-        submitted = client.submit_files(files, queue=queue or names[0], settings=settings_of(it))
+    queue = queue or it.pool.spec.queues[0].name
+    with _redis(it) as redis:
+        submitted = Client(redis, prefix=it.prefix).submit_files(files, queue=queue, settings=settings_of(it))
     known = len(files) - sum(one.new for one in submitted)
     say(
-        f"{len(files)} files submitted to queue '{queue or names[0]}'"
+        f"{len(files)} file{'s' * (len(files) > 1)} submitted to queue '{queue}'"
         + (f", {known} of them in an earlier run" if known else "")
     )
     return [one.id for one in submitted]
+
+
+def _redis(it: LocalPool) -> Redis:
+    """A client for the commands' own API, which is not asynchronous."""
+    assert it.pool.spec is not None
+    url = it.endpoint.url if it.server is not None else url_of(it.pool.spec.redis)
+    return Redis.from_url(url, **open_options(url))
+
+
+def _words(it: LocalPool, error: RedisError) -> str:
+    assert it.pool.spec is not None
+    place = Target(url=it.endpoint.url, prefix=it.prefix, queues=tuple(one.name for one in it.pool.spec.queues))
+    if not is_wrong_type(error):
+        return trouble(place, error)
+    with _redis(it) as redis:
+        return wrong_type(redis, place)
+
+
+def _reasons(it: LocalPool, jobs: Sequence[str]) -> list[str]:
+    """One line a failed job: after the run nobody can ask an embedded server any more."""
+    with suppress(RedisError, OSError), _redis(it) as redis:
+        return [f"failed: {one.description} ({one.id}): {one.error}" for one in read_states(redis, it.prefix, jobs)]
+    return []
 
 
 async def write_report(
@@ -152,12 +192,15 @@ async def write_report(
     return report
 
 
-async def _failed(it: LocalPool) -> int:
+async def _failed(it: LocalPool) -> set[str]:
+    """Ids in the failed registries."""
     assert it.pool.spec is not None
     with suppress(RedisError, OSError):
-        counts = [await it.redis.zcard(keys.failed(it.prefix, one.name)) for one in it.pool.spec.queues]
-        return sum(int(count) for count in counts)
-    return 0
+        lists: list[Any] = [
+            await it.redis.zrange(keys.failed(it.prefix, one.name), 0, -1) for one in it.pool.spec.queues
+        ]
+        return {job.decode() for one in lists for job in one}
+    return set()
 
 
 def on_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:

@@ -29,7 +29,9 @@ LOOK_SECONDS: Final = 2.0
 class Screen:
     """A live view on a terminal, plain lines elsewhere."""
 
-    def __init__(self, it: LocalPool, *, plain: bool) -> None:
+    def __init__(self, it: LocalPool, *, plain: bool, on_gone: Callable[[], None] = lambda: None) -> None:
+        self._gone = False
+        self._on_gone = on_gone
         self.ending = False
         self.farewell = ""
         self._it = it
@@ -43,10 +45,16 @@ class Screen:
             self._live.start()
 
     def say(self, line: str) -> None:
-        if self._lines is not None:
-            print(line, flush=True)
-        else:
-            self._console.print(line, markup=False, highlight=False)
+        if self._gone:
+            return
+        try:
+            if self._lines is not None:
+                print(line, flush=True)
+            else:
+                self._console.print(line, markup=False, highlight=False)
+        except OSError:  # the reader has ended (`| head`): so do we, and in order
+            self._gone = True
+            self._on_gone()
 
     def introduce(self) -> None:
         it = self._it

@@ -44,7 +44,7 @@ def render(view: RunView) -> RenderableType:
     if view.decision:
         parts.append(Text.assemble(("now ", "bold"), view.decision))
     parts += [Text(f"{_clock(one.at)}  {_change(one)}", style="dim") for one in list(view.changes)[-SHOWN_CHANGES:]]
-    parts += [Text(f"! {problem}", style="bold red") for problem in view.problems]
+    parts += [Text(f"! {problem}", style="bold red") for problem in dict.fromkeys(view.problems)]
     if view.ending and (view.picture.replicas or view.starting):
         parts.append(
             Text("ending: running jobs finish or go back to their queue; Ctrl-C again to hurry", style="yellow")
@@ -145,7 +145,8 @@ class PlainLines:
         """Lines for this frame, maybe none."""
         lines = [f"{_clock(one.at)} {_change(one)}" for one in view.changes[self._changes :]]
         self._changes = len(view.changes)
-        lines += [f"{_clock(view.picture.at)} ! {one}" for one in view.problems if one not in self._problems]
+        fresh = dict.fromkeys(one for one in view.problems if one not in self._problems)
+        lines += [f"{_clock(view.picture.at)} ! {one}" for one in fresh]
         self._problems = tuple(view.problems)
         counts = counts_line(view)
         if counts != self._counts and view.picture.at - self._counts_at >= COUNTS_SECONDS:

@@ -14,8 +14,9 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from pool_client.connect import Parser, Target, add_arguments, find, trouble
+from pool_client.connect import Parser, Target, add_arguments, find, open_options
 from pool_client.errors import ClientError
+from pool_client.trouble import trouble
 from pool_contract.messages import PoolSettings
 from pool_operator.app.picture import PoolPicture, look, published_pools
 from pool_operator.cli.run_view import status_lines
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str]) -> int:
     except ClientError as error:
         print(f"processingpool status: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     except (RedisError, OSError, TimeoutError) as error:
         print(f"processingpool status: {trouble(target, error)}", file=sys.stderr)
         return 2
@@ -47,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 async def _look(target: Target) -> list[PoolPicture]:
-    async with AsyncRedis.from_url(target.url, socket_timeout=None) as redis, asyncio.timeout(CALL_SECONDS):
+    options = open_options(target.url)
+    async with AsyncRedis.from_url(target.url, socket_timeout=None, **options) as redis, asyncio.timeout(CALL_SECONDS):
         pools: dict[str, PoolSettings] = await published_pools(redis, target.prefix)
         chosen = {uid: one for uid, one in pools.items() if target.pool in {None, f"{one.namespace}/{one.name}"}}
         return await look(redis, target.prefix, chosen) if chosen else []

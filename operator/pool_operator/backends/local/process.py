@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1
 TAIL_BYTES: Final = 4096
+LOG_HEAD: Final = re.compile(r"^\S+Z (?:error|critical|warning|info) +\w+: ")
 
 
 async def start(
@@ -75,11 +77,12 @@ def kill_group(process: asyncio.subprocess.Process) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line a process wrote: mostly the reason of its end."""
+    """The last line a process wrote, without the log's time and level: mostly the reason of its end."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return LOG_HEAD.sub("", last)[:500]
