@@ -8,7 +8,7 @@ from collections import Counter as Tally
 from datetime import UTC, datetime
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from pool_worker import memory
 from pool_worker.run import Run
@@ -30,6 +30,7 @@ class Meter:
         self._asked = (time.monotonic(), time.process_time())
         self._cpu_percent = 0
         self._lock = threading.Lock()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, which nobody reads
         self._registry = CollectorRegistry()
         self._jobs = self._counter("jobs", "Runs by how they ended.", "queue", "result")
         self._duration = self._histogram("job_duration_seconds", "From start to end of a run.", DURATION_BUCKETS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
 from pool_operator.names import METRIC_PREFIX, ConditionReason, Reason
 
@@ -32,6 +32,7 @@ class PoolMetrics:
     """Each method tells one fact about one pool."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # as many series again, which nobody reads
         self.registry = CollectorRegistry()
         self._known: dict[tuple[str, str], set[Series]] = {}
         self._gauges = {
