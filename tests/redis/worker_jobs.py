@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 from os import getcwd  # noqa: F401 - something this module only imports
 
@@ -91,6 +92,17 @@ def die():
     """As a crash in a library ends the process."""
     note("die begins")
     os.kill(os.getpid(), 9)
+
+
+def threads():
+    """Names of this process's threads."""
+    return sorted(one.name for one in threading.enumerate())
+
+
+def end_heartbeat():
+    """Make the thread that renews leases end, as a fault in it would."""
+    [thread] = [one for one in threading.enumerate() if one.name == "heartbeat"]
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 
 
 def _private():
