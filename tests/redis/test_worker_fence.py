@@ -12,6 +12,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
+import redis
 from pool_contract.scripts import Scripts, claim, register, release
 from pool_worker.admission import AllowList
 from pool_worker.commit import commit
@@ -241,6 +242,23 @@ def test_a_lost_connection_at_the_commit_is_tried_again_and_counts_retries_once(
     assert slot.status(job) == "queued"
     assert slot.other.hget(job.key, "retries_left") == b"2"
     assert slot.queue.job_ids == [job.id]
+
+
+def test_a_claim_taken_while_redis_was_away_was_not_ended_by_us(slot, monkeypatch):
+    run, job, execution = slot.claim()
+    watch, calls = Pipeline.watch, []
+
+    def lose_the_connection_once(pipeline, *names):
+        calls.append(names)
+        if len(calls) == 1:
+            slot.give_to_somebody_else(run)
+            raise redis.ConnectionError("away")
+        return watch(pipeline, *names)
+
+    monkeypatch.setattr(Pipeline, "watch", lose_the_connection_once)
+    slot.worker.handle_job_failure(job, slot.queue, exc_string="no", execution=execution)
+    assert run.phase is not RunPhase.ENDED
+    assert slot.status(job) == "queued"
 
 
 def test_a_registry_of_the_wrong_type_does_not_make_the_job_run_again(slot):

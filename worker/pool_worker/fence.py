@@ -80,9 +80,12 @@ class FencedPipeline(Pipeline):
         """Commit, with the end of the claim."""
         if self._fence.committed:
             return super().execute(raise_on_error)
-        try:
-            if not self.watching:
+        if not self.watching:
+            try:
                 self._watch()
+            except RedisError as error:  # nothing was sent yet: a claim that is gone now was not ended by us
+                raise NotCommittedError from error
+        try:
             self._end_claim()
             replies = super().execute(raise_on_error)
         except WatchError as error:
