@@ -262,6 +262,20 @@ def test_only_an_ended_lease_is_reclaimed(office):
     assert office.reclaim() == ()
 
 
+def test_a_copy_far_behind_is_not_looked_for_and_runs_no_second_time(office):
+    job = office.enqueue()
+    claim = office.claim()
+    office.redis.rpush(keys.queue(PREFIX, "default"), *(f"none-{number}" for number in range(1000)), job)
+    office.lose(claim)
+    assert office.ids()[0] == office.ids()[-1] == job
+    again = office.claim()
+    assert again.job_id == job
+    assert office.claim("r2") is Refusal.EMPTY
+    office.finish(again)
+    assert office.claim("r2") is Refusal.EMPTY
+    assert office.ids() == []
+
+
 @pytest.mark.parametrize("ttl", ["12.5", "100000000000000000", "inf", "soon"])
 def test_a_time_to_live_that_is_none_loses_no_job(office, ttl):
     job = office.enqueue()

@@ -12,6 +12,7 @@ local SECOND = tonumber(TIME[1])
 local NOW = SECOND + tonumber(TIME[2]) / 1000000
 
 local WIP_MARGIN_SECONDS = 86400 -- RQ's own cleaners act on wip scores and know no fence: they must never come first
+local COPIES_WITHIN = 1000
 local DEFAULT_TIMEOUT_SECONDS = 180 -- rq.Queue.DEFAULT_TIMEOUT
 
 local function key(...)
@@ -212,7 +213,11 @@ local function give_back(job, owner, losses, strikes, exhausted)
     redis.call('HSET', name, 'pp_losses', losses, 'pp_strikes', strikes, 'pp_exhausted', exhausted and 1 or 0)
   end
   expire_as_rq(job)
-  if not waits(job, owner.queue) then -- a copy may stand there
+  -- A copy may stand there. It is not looked for in all of a long list, many times in one script: a claim that meets one
+  -- that is far behind drops it.
+  local popped = key('queue', owner.queue, 'intermediate')
+  if not redis.call('LPOS', key('queue', owner.queue), job, 'MAXLEN', COPIES_WITHIN)
+    and not (fits(popped, 'list') and redis.call('LPOS', popped, job)) then
     redis.call('LPUSH', key('queue', owner.queue), job)
   end
 end
