@@ -56,6 +56,7 @@ class Site:
         it = cls(cluster, namespace, database, media, redis)
         for one in it._objects():
             it.kubectl("apply", "--filename", "-", stdin=json.dumps(one))
+        it.kubectl("wait", "--for=jsonpath={.status.phase}=Bound", "persistentvolumeclaim/media", "--timeout=30s")
         try:
             yield it
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Self
+from typing import Self
 
 from tests.cluster.site import Site
 
@@ -66,11 +66,3 @@ class Witness:
             if uid in working:
                 self.hits.append(uid)
         self._known |= present
-
-    def pods_seen(self) -> int:
-        return len(self._known)
-
-
-def ready(pod: dict[str, Any]) -> bool:
-    conditions = pod.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
