@@ -9,6 +9,8 @@ from tests.fixtures import tiny_whisper
 from tests.redis.worker_harness import Bench, eventually, workers
 
 from pool_contract.jobs import TRANSCRIBE, TranscriptionJob
+from pool_contract.messages import PoolSettings
+from pool_contract.scripts import Scripts, publish_settings
 
 
 @pytest.fixture
@@ -50,6 +52,16 @@ def test_a_worker_with_a_model_transcribes(bench, start, tmp_path):
     log = [json.loads(line) for line in bench.redis.lrange("rq:pp:runlog", 0, -1)]
     assert [one["event"] for one in log if one["job"] == job.id] == ["start", "end"]
     eventually(lambda: "processingpool_worker_ready 1.0" in worker.get("/metrics")[1], "the metric says ready")
+
+
+def test_the_model_is_loaded_for_the_slots_that_the_pool_has_now(bench, start, tmp_path):
+    """Not for the one slot of the environment, which depends on nothing that may change while pods run."""
+    settings = PoolSettings(namespace="media", name="speech", queues=("default",), slots=3)
+    Scripts(bench.redis).run(publish_settings("rq", pool="uid-1", epoch=1, settings=settings))
+    pool = {"PROCESSINGPOOL_POOL": "media/speech", "PROCESSINGPOOL_POOL_UID": "uid-1", "PROCESSINGPOOL_REPLICA": "r1"}
+    model = str(tiny_whisper.build(tmp_path / "model"))
+    worker = start("--model", model, environment=pool | {"PROCESSINGPOOL_SLOTS": "1"}).ready()
+    assert f"model {model} is loaded on cpu with int8 for 3 jobs at once" in worker.log
 
 
 def test_a_missing_model_is_one_sentence_and_its_jobs_wait(bench, start, tmp_path):

@@ -88,7 +88,13 @@ def _load(replica: Replica, inbox: Inbox) -> None:
     except model.ModelError as error:
         inbox.put((Event.FAILED, str(error)))
         return
-    log.info("model %s is loaded on %s with %s", loaded.name, loaded.device, loaded.compute_type)
+    log.info(
+        "model %s is loaded on %s with %s for %d jobs at once",
+        loaded.name,
+        loaded.device,
+        loaded.compute_type,
+        loaded.jobs_at_once,
+    )
     replica.begin()
 
 

@@ -63,6 +63,7 @@ class Model:
     name: str
     device: str
     compute_type: str
+    jobs_at_once: int = 1  # more may call it; they take turns
     whisper: WhisperModel
 
     @property
@@ -125,7 +126,13 @@ def _load(settings: ModelSettings) -> Model:
         )
     except Exception as error:  # noqa: BLE001  two libraries, many types, one sentence
         raise ModelError(_unloadable(settings, where, error)) from None
-    model = Model(name=settings.name, device=device, compute_type=compute_type, whisper=whisper)
+    model = Model(
+        name=settings.name,
+        device=device,
+        compute_type=compute_type,
+        jobs_at_once=whisper.model.num_workers,
+        whisper=whisper,
+    )
     _try_out(model, where)
     return model
 
