@@ -33,6 +33,7 @@ from pool_operator.cli.run_screen import Screen, lifetimes
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "demo"
 CLIPS = 100
+MOST_WORD_ERRORS = 0.25
 NONE_OF = ("failed", "waiting", "lost", "duplicated", "killed", "interrupted")
 
 
@@ -87,7 +88,8 @@ async def demo(audio: Path | None, count: int, *, plain: bool) -> int:
     if spans:
         title = f"{report['jobs']} jobs, {report['peak_replicas']} replicas at most"
         write_plot(BUILD / "replicas.svg", replicas=timeline(spans), waiting=runs, title=title)
-    status = summary(report, output, peak=None if audio or stop.is_set() else min(spec.max_replicas, len(files)))
+    peak = None if audio or stop.is_set() else min(spec.max_replicas, len(files))
+    status = summary(report, output, spoken=not audio, peak=peak)
     if audio:
         print(
             "\n".join(
@@ -158,7 +160,7 @@ def error_rate(output: Path, texts: dict[str, str]) -> float | None:
     return round(wrong / words, 4) if words else None
 
 
-def summary(report: Json, output: Path, *, peak: int | None) -> int:
+def summary(report: Json, output: Path, *, spoken: bool, peak: int | None) -> int:
     """Print it; 1 if something is not as promised."""
     waits = report["wait_seconds"]
     lines: list[tuple[str, Any]] = [
@@ -176,11 +178,28 @@ def summary(report: Json, output: Path, *, peak: int | None) -> int:
     for name, value in lines:
         if value is not None:
             print(f"  {name:<20}{value}")
+    wrong = broken_promises(report, spoken=spoken, peak=peak)
+    for one in wrong:
+        print(f"demo: {one}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def broken_promises(report: Json, *, spoken: bool, peak: int | None) -> list[str]:
+    """A sentence for each number that is not as promised.
+
+    The word error rate counts for spoken clips only, whose words are known; peak None promises no number of replicas.
+    """
     wrong = [f"{name} is {report[name]}, not 0" for name in NONE_OF if report[name]]
+    if report["finished"] != report["jobs"]:
+        wrong.append(f"{report['finished']} of {report['jobs']} jobs are finished, not all")
     if report["final_replicas"]:
         wrong.append(f"{report['final_replicas']} replicas are left")
     if peak is not None and report["peak_replicas"] != peak:
         wrong.append(f"the peak was {report['peak_replicas']} replicas, not {peak}")
-    for one in wrong:
-        print(f"demo: {one}", file=sys.stderr)
-    return 1 if wrong else 0
+    if spoken:
+        rate = report["word_error_rate"]
+        if rate is None:
+            wrong.append("there is no word error rate: no words are known, or none were compared")
+        elif not rate <= MOST_WORD_ERRORS:
+            wrong.append(f"the word error rate is {rate}, more than {MOST_WORD_ERRORS}")
+    return wrong
