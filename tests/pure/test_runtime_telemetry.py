@@ -6,15 +6,17 @@ import asyncio
 import json
 import logging
 import platform
+import socket
 import urllib.error
 import urllib.request
 from importlib.metadata import version
 
 import pytest
+from kubernetes.aio import client
 
 from pool_operator.backends.base import Credentials
 from pool_operator.backends.kubernetes import paths
-from pool_operator.backends.kubernetes.api import resource_of
+from pool_operator.backends.kubernetes.api import ApiUnavailableError, KubeApi, resource_of
 from pool_operator.names import PassError
 from pool_operator.telemetry.health import STUCK_SECONDS, HealthServer, stuck
 from pool_operator.telemetry.logs import JsonFormatter
@@ -150,6 +152,23 @@ def test_calls_are_counted_and_timed():
 )
 def test_a_call_s_resource_names_no_object(path, resource):
     assert resource_of(path) == resource
+
+
+def test_a_call_without_an_answer_is_told_as_one():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        host = f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+    async def scenario():
+        told = []
+        api = KubeApi(client.ApiClient(client.Configuration(host=host)))
+        api.told = lambda *call: told.append(call[:3])
+        with pytest.raises(ApiUnavailableError) as caught:
+            await api.get(paths.pod("n", "p"))
+        await api.close()
+        assert told == [("GET", "pods", "none")]
+        assert caught.value.error is PassError.API_UNAVAILABLE
+
+    asyncio.run(scenario())
 
 
 def get(port, path, method="GET"):
