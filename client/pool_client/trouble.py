@@ -9,6 +9,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyErr
 
 from pool_client.connect import Target
 from pool_contract import keys
+from pool_contract.server_words import server_words
 from redis import Redis, RedisError
 
 REGISTRIES: Final = (keys.wip, keys.scheduled, keys.deferred, keys.failed, keys.canceled, keys.finished)
@@ -17,7 +18,7 @@ _LOGIN: Final = ("NOAUTH", "WRONGPASS", "HELLO must be called", "invalid usernam
 
 def trouble(target: Target | None, error: Exception) -> str:
     """One sentence for a Redis that cannot be used, or a file that cannot be read."""
-    first = (str(error).splitlines() or [""])[0] or type(error).__name__
+    first = server_words(error) or type(error).__name__
     if target is None:
         return first
     # redis-py puts the whole command before what the server said

@@ -21,6 +21,7 @@ from redis.exceptions import InvalidResponse
 from pool_contract import keys, scripts
 from pool_contract.messages import PoolSettings
 from pool_contract.scripts import AsyncScripts, Call, EndpointState
+from pool_contract.server_words import server_words
 from pool_operator.backends.base import Credentials, Problem
 from pool_operator.names import ConditionReason
 from pool_operator.observe.calls import FAILURES, NOT_UNDERSTOOD, Count, Time, counted, in_our_words
@@ -262,7 +263,7 @@ class Endpoint:
         """One failure after a good reading is answered with a new connection at once; the second is told."""
         self._strikes += 1
         problem = classify(error, str(self.key))
-        log.debug("endpoint=%s strike %d: %r", self.key, self._strikes, error)
+        log.debug("endpoint=%s strike %d: %s %s", self.key, self._strikes, type(error).__name__, server_words(error))
         if self._seen is None or self._strikes > 1:
             self._fail(problem)
 

@@ -6,6 +6,7 @@ import socket
 import ssl
 from typing import Final
 
+from pool_contract.server_words import server_words
 from pool_operator.backends.base import Problem
 from pool_operator.names import ConditionReason
 from redis import exceptions
@@ -37,12 +38,12 @@ def classify(error: BaseException, where: str) -> Problem:
             return problem
     return _problem(
         ConditionReason.QUEUE_UNREACHABLE,
-        f"Redis at {where} answers with an error: {_first_line(error) or type(error).__name__}",
+        f"Redis at {where} answers with an error: {server_words(error)[:200] or type(error).__name__}",
     )
 
 
 def _known(error: BaseException, where: str) -> Problem | None:
-    text = _first_line(error)
+    text = server_words(error)[:200]
     unreachable = ConditionReason.QUEUE_UNREACHABLE
     if isinstance(error, exceptions.AuthenticationError) or text.startswith(("WRONGPASS", "NOAUTH")):
         return _problem(
@@ -64,6 +65,8 @@ def _known(error: BaseException, where: str) -> Problem | None:
         return read_only(where)
     if isinstance(error, exceptions.BusyLoadingError) or text.startswith("LOADING"):
         return _problem(unreachable, f"Redis at {where} is loading its data and answers nothing yet")
+    if text.lower().startswith("unknown command") and "HELLO" in text:
+        return _problem(unreachable, f"Redis at {where} does not know the command HELLO: Redis 6 or newer is needed")
     if "DB index is out of range" in text:
         return _problem(unreachable, f"Redis at {where} has no database of this number: lower spec.redis.database")
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -113,7 +116,3 @@ def wrong_type(sentence: str) -> Problem:
 
 def _problem(reason: ConditionReason, message: str) -> Problem:
     return Problem(reason=reason, message=message)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200]

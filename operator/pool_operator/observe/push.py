@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import ResponseError
 
+from pool_contract.server_words import server_words
 from pool_operator.observe.connection import CALL_TIMEOUT_SECONDS, Place
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class Push:
                     message = await self._pubsub.get_message(timeout=CALL_TIMEOUT_SECONDS)
                     confirmed += message is not None and message["type"] == "psubscribe"
         except ResponseError as error:
-            log.info("keyspace events are refused here, polling instead: %s", error)
+            log.info("keyspace events are refused here, polling instead: %s", server_words(error))
             return False
         return True
 
@@ -94,7 +95,7 @@ class Push:
                 try:
                     self.works = await self._test()
                 except ResponseError as error:  # no right to write, or a read-only replica
-                    log.debug("the push test is refused, polling: %s", error)
+                    log.debug("the push test is refused, polling: %s", server_words(error))
             await clock.sleep(TEST_AGAIN_SECONDS)
 
     async def _test(self) -> bool:
