@@ -32,3 +32,12 @@ def crash_once(marker):
 def fail():
     """Never succeed."""
     raise ValueError("this job never succeeds")
+
+
+def fail_first():
+    """Fails at its first attempt, as RQ counts it."""
+    job = get_current_job()
+    with recorded(job.connection, job.id):
+        if job.connection.incr(f"test:attempts:{job.id}") == 1:
+            raise ValueError("at first")
+    return "done"
