@@ -113,6 +113,12 @@ def test_files_without_sound(program, tmp_path):
     assert "no sound in it (0 samples)" in refused(made(tmp_path, "zero.wav", media.wav_bytes()), tmp_path)
 
 
+def test_a_film_of_a_billion_pixels_is_refused_by_its_header(program, tmp_path):
+    header = "YUV4MPEG2 W32000 H32000 F25:1 Ip A1:1 C420jpeg\nFRAME\n"
+    assert NOT_ACCEPTED in refused(made(tmp_path, "film.y4m", header), tmp_path)
+    refused(made(tmp_path, "film.mp4", header), tmp_path)  # under another name, too
+
+
 def test_a_file_cut_off_in_the_middle(program, library, tmp_path):
     assert "only 10.0 s of 20" in refused(media.cut(library.encoded("mp3"), 0.5, tmp_path), tmp_path)
     film = library.encoded("mp4")
