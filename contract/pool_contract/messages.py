@@ -70,8 +70,8 @@ class PoolSettings(Message):
     namespace: str
     name: str
     queues: tuple[str, ...]
-    slots: int = 1
-    job_timeout_seconds: int = 7200
+    slots: int = Field(default=1, ge=1, le=256)  # bounded: a worker starts as many threads as stand in Redis
+    job_timeout_seconds: int = Field(default=7200, ge=1)
     max_retries: int = 3
     max_losses: int = 2
     deleted: bool = False

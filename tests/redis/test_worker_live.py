@@ -65,6 +65,8 @@ def test_slots_follow_the_pool_s_live_setting_and_its_time_out_is_a_cap(bench, s
     publish(bench, slots=2)
     worker.said("slots: 2 instead of 1")
     eventually(lambda: len(Worker.all(bench.redis)) == 2, "RQ sees two workers")
+    bench.redis.hset("rq:pp:pools", "uid-1", '{"namespace": "media", "name": "speech", "queues": [], "slots": 100000}')
+    worker.said("slots: 1 instead of 2")  # its own setting: what stands there is no setting
 
 
 def test_health_metrics_report_and_rq_tell_the_same(bench, start):
@@ -150,7 +152,7 @@ def test_a_port_in_use_is_one_sentence(start):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--slots", "none"), "--slots (PROCESSINGPOOL_SLOTS) is 'none': input should be a valid integer"),
+        (("--slots", "none"), "--slots (PROCESSINGPOOL_SLOTS) is 'none': must be a whole number"),
         (("--nonsense",), "unrecognized arguments: --nonsense"),
         (("--url", "http://x"), "--url (PROCESSINGPOOL_REDIS_URL): write redis://host:port/database"),
     ],
@@ -160,6 +162,15 @@ def test_a_wrong_value_is_one_sentence(start, arguments, sentence):
     assert worker.ended() == 2
     assert worker.log.startswith(f"processingpool worker: {sentence}")
     assert worker.log.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", ["db=first", "first=1"])
+def test_an_option_of_the_url_that_is_none_is_one_sentence(start, asked):
+    worker = start("--url", f"redis://me:secret@x?{asked}")
+    assert worker.ended() == 2
+    last = worker.log.splitlines()[-1]
+    assert last.startswith("processingpool worker: --url (PROCESSINGPOOL_REDIS_URL): what follows the ? is not")
+    assert "secret" not in worker.log
 
 
 def test_a_wrong_password_is_one_sentence(bench, start):

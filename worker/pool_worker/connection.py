@@ -12,6 +12,7 @@ from redis.backoff import ConstantBackoff, NoBackoff
 from redis.connection import ConnectionPool, parse_url
 from redis.retry import Retry
 
+from pool_contract.server_words import server_words
 from pool_worker.errors import WorkerError
 from pool_worker.settings import Settings
 from redis import Redis, RedisError, SSLConnection, exceptions
@@ -66,7 +67,7 @@ def _pool(settings: Settings, retry: Retry, **more: Any) -> ConnectionPool:
         "socket_timeout": CALL_TIMEOUT_SECONDS,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "socket_keepalive": True,
-        **parse_url(settings.redis_url),  # type: ignore[no-untyped-call]
+        **_told(settings.redis_url),
         "retry": retry,
         "client_name": "processingpool-worker",
         **more,
@@ -88,6 +89,20 @@ def _pool(settings: Settings, retry: Retry, **more: Any) -> ConnectionPool:
     return ConnectionPool(**options)
 
 
+def _told(url: str) -> dict[str, Any]:
+    """What the URL says, its part after `?` too; tried out, since redis-py looks at that with the first connection."""
+    try:
+        found: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        pool = ConnectionPool(**found)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError) as error:
+        reason = str(error).partition("__init__() ")[2] or str(error)
+        raise WorkerError(
+            f"--url (PROCESSINGPOOL_REDIS_URL): what follows the ? is not understood ({reason.rstrip('.')})"
+        ) from None
+    return found
+
+
 def place(settings: Settings) -> str:
     """host:port/database for people; never a password."""
     parts = urlsplit(settings.redis_url)
@@ -101,7 +116,7 @@ def is_refusal(error: BaseException) -> bool:
 
 def sentence(error: BaseException, where: str) -> str:
     """What is wrong with Redis, and what the user can do."""
-    text = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    text = server_words(error)[:200] or type(error).__name__
     if is_refusal(error):
         return (
             f"Redis at {where} refuses the user or password ({text}): "

@@ -128,7 +128,7 @@ class Replica:
 
     @property
     def target_slots(self) -> int:
-        return max(1, self._pool.slots) if self._pool else self.settings.slots
+        return self._pool.slots if self._pool else self.settings.slots
 
     @property
     def timeout_cap_seconds(self) -> int:
