@@ -81,6 +81,14 @@ def test_settings_come_and_go_and_a_late_leader_cannot_bring_them_back(office):
     assert office.redis.ttl(keys.epoch(PREFIX, POOL)) == -1
 
 
+def test_a_pool_that_goes_leaves_no_mark_for_ever_however_many_replicas_it_had(office):
+    names = [f"r{number}" for number in range(300)]
+    office.drain(*names)
+    office.run(scripts.publish_settings(PREFIX, pool=POOL, epoch=1, settings=None))
+    assert not office.redis.exists(keys.replicas(PREFIX, POOL))
+    assert all(office.redis.ttl(keys.drain(PREFIX, name)) > 0 for name in names)
+
+
 def test_a_pool_that_goes_keeps_what_is_known_of_a_replica_with_work(office):
     office.enqueue()
     claim = office.claim("r1")

@@ -253,14 +253,14 @@ local function note_replica(pool, replica, mode)
   redis.call('EXPIRE', replicas, REPLICAS_KEPT_SECONDS)
 end
 
--- Forget replicas of a pool that were last heard of before `before` and hold nothing. Their drain marks outlive them by
+-- Forget replicas of a pool, `at_most` so many (-1: all), that were last heard of before `before` and hold nothing. Their drain marks outlive them by
 -- far: if one should live after all, it must not take a job that its leader knows it cannot take.
-local function forget_replicas(pool, before)
+local function forget_replicas(pool, before, at_most)
   local replicas = key('pp', 'replicas', pool)
   if not fits(replicas, 'zset') then
     return
   end
-  for _, replica in ipairs(redis.call('ZRANGEBYSCORE', replicas, '-inf', decimal(before), 'LIMIT', 0, PRUNED_AT_MOST)) do
+  for _, replica in ipairs(redis.call('ZRANGEBYSCORE', replicas, '-inf', decimal(before), 'LIMIT', 0, at_most)) do
     if redis.call('EXISTS', key('pp', 'claims', replica)) == 0 then
       redis.call('DEL', key('pp', 'replica', replica), key('pp', 'incarnation', replica), key('pp', 'reserved', replica))
       redis.call('EXPIRE', key('pp', 'drain', replica), MARK_KEPT_SECONDS)

@@ -20,6 +20,6 @@ if type(A.settings) == 'string' then
   return 'true'
 end
 redis.call('HDEL', key('pp', 'pools'), A.pool)
-forget_replicas(A.pool, NOW)
+forget_replicas(A.pool, NOW, -1) -- nobody comes back for the rest
 redis.call('EXPIRE', key('pp', 'epoch', A.pool), EPOCH_KEPT_SECONDS)
 return 'true'

@@ -9,7 +9,7 @@
 
 local incarnation_key, claims_key = key('pp', 'incarnation', A.replica), key('pp', 'claims', A.replica)
 local back = {}
-forget_replicas(A.pool, NOW - SILENT_SECONDS) -- of a worker that runs alone, nobody else does it
+forget_replicas(A.pool, NOW - SILENT_SECONDS, PRUNED_AT_MOST) -- of a worker that runs alone, nobody else does it
 note_replica(A.pool, A.replica, 'NX')
 if redis.call('GET', incarnation_key) ~= A.incarnation then
   local held = {}

@@ -9,6 +9,7 @@
 -- Reply: {intermediate = [ids], rate_limit_slots, workers, groups, dependents}: what was mended.
 
 local SAMPLE = 200
+local GROUPS_SAMPLE = 50 -- each with a sample of its jobs
 local FIRST_SEEN_SECONDS = 86400 -- as RQ's stamp, so that either may have set it
 local GROUPS_EVERY_SECONDS = 599 -- as RQ's lock, one below its maintenance interval
 
@@ -108,10 +109,10 @@ local function sweep_groups()
     return 0
   end
   local gone = 0
-  for _, group in ipairs(redis.call('SMEMBERS', all)) do
+  for _, group in ipairs(redis.call('SRANDMEMBER', all, GROUPS_SAMPLE)) do
     local group_key = key('group', group)
     if fits(group_key, 'set') then
-      for _, job in ipairs(redis.call('SMEMBERS', group_key)) do
+      for _, job in ipairs(redis.call('SRANDMEMBER', group_key, SAMPLE)) do
         if redis.call('EXISTS', key('job', job)) == 0 then
           redis.call('SREM', group_key, job)
         end
@@ -177,7 +178,7 @@ end
 local function sweep_replicas()
   if fits(key('pp', 'pools'), 'hash') then
     for _, pool in ipairs(redis.call('HKEYS', key('pp', 'pools'))) do
-      forget_replicas(pool, NOW - SILENT_SECONDS)
+      forget_replicas(pool, NOW - SILENT_SECONDS, PRUNED_AT_MOST)
     end
   end
 end
