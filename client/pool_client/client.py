@@ -255,7 +255,7 @@ class Client:
         if before in ENDED:
             raise ClientError(f"job '{job}' is {before} already: there is nothing to cancel")
         try:
-            Job.fetch(job, connection=self._redis, serializer=JSONSerializer).cancel()
+            self._fetch(job).cancel()
         except (InvalidJobOperation, NoSuchJobError) as error:
             raise ClientError(f"job '{job}' ended in this moment") from error
         self._redis.hdel(keys.size_hint(self._prefix), job)
@@ -270,12 +270,21 @@ class Client:
         state = self.state(job)
         if state.status not in {"failed", "canceled"}:
             raise ClientError(f"job '{job}' is {state.status}: only failed and canceled jobs can be retried")
-        found = Job.fetch(job, connection=self._redis, serializer=JSONSerializer)
+        try:
+            found = self._fetch(job)
+        except NoSuchJobError as error:
+            raise ClientError(f"job '{job}' was deleted in this moment") from error
         registry = found.failed_job_registry if state.status == "failed" else _canceled(found)
         try:
             registry.requeue(found)
         except InvalidJobOperation as error:
             raise ClientError(f"job '{job}' was retried by somebody else in this moment") from error
+
+    def _fetch(self, job: str) -> Job:
+        try:
+            return Job.fetch(job, connection=self._redis, serializer=JSONSerializer)
+        except (ValueError, TypeError, AttributeError) as error:  # somebody else wrote the hash
+            raise ClientError(f"job '{job}' cannot be read by RQ ({error}): delete it, and submit it anew") from error
 
 
 def _canceled(job: Job) -> Any:

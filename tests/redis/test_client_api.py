@@ -139,6 +139,16 @@ def test_a_waiting_job_is_cancelled_and_can_be_retried(client, redis):
         client.retry(identifier)
 
 
+def test_a_job_that_rq_cannot_read_is_one_sentence(client, redis):
+    identifier = client.submit(TranscriptionJob(source="/media/a.mp3"))
+    redis.hset(keys.job("rq", identifier), mapping={"created_at": "never", "status": "queued"})
+    with pytest.raises(ClientError, match=r"cannot be read by RQ .*: delete it, and submit it anew"):
+        client.cancel(identifier)
+    redis.hset(keys.job("rq", identifier), "status", "failed")
+    with pytest.raises(ClientError, match="cannot be read by RQ"):
+        client.retry(identifier)
+
+
 def test_a_failed_job_shows_its_sentence_and_is_retried(client, redis):
     from rq.job_lifecycle import record_job_failure
 
