@@ -37,6 +37,7 @@ COALESCE_SECONDS: Final = 0.005
 POLL_WITHOUT_PUSH_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS: Final = 0.1
 LONGEST_BACKOFF_SECONDS: Final = 10.0
+SHORT_SESSION_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +179,7 @@ class Endpoint:
     async def run(self) -> None:
         """Connect, subscribe, read; again and again until cancelled."""
         while True:
+            began = self._clock.monotonic()
             # a task of its own: before Python 3.13 a TaskGroup whose child fails leaves its task marked as cancelled, and
             # drops a real cancellation that comes at that moment. Here, whatever this task is told stays told
             session = asyncio.create_task(self._session(), name=f"session {self.key}")
@@ -188,7 +190,7 @@ class Endpoint:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise asyncio.CancelledError
-            await self._clock.sleep(self._backoff())
+            await self._clock.sleep(self._backoff(self._clock.monotonic() - began))
 
     async def _session(self) -> None:
         async with self._connected() as client:
@@ -275,8 +277,9 @@ class Endpoint:
         log.warning("endpoint=%s %s", self.key, problem.message)
         self._changed(tuple(self._pools), False)
 
-    def _backoff(self) -> float:
-        if self._strikes <= 1 and self._failure is None:
+    def _backoff(self, lasted: float) -> float:
+        """After a session of so many seconds: at once, unless sessions fail again and again, or right after a reading."""
+        if self._strikes <= 1 and self._failure is None and lasted >= SHORT_SESSION_SECONDS:
             return 0.0
         ceiling = min(LONGEST_BACKOFF_SECONDS, max(self._poll_seconds, FIRST_BACKOFF_SECONDS))
         seconds = min(ceiling, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._strikes, 10))
