@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -15,6 +16,8 @@ from pool_contract import keys
 from redis import Redis
 
 ENDED: Final = frozenset({"finished", "failed", "canceled", "stopped"})
+EXCEPTION_PATH: Final = re.compile(r"^(?:\w+\.)+(?=\w+(?:: |$))")
+"""`package.module.` before the name of an exception; a sentence may have full stops, too."""
 FIELDS: Final = ("status", "origin", "description", "created_at", "started_at", "ended_at", "meta")
 
 
@@ -57,7 +60,7 @@ def _state(job: str, raw: dict[str, bytes | None], results: Any) -> JobState:
         id=job,
         status=status,
         queue=_text(raw["origin"]),
-        description=_text(raw["description"]),
+        description=printable(_text(raw["description"])),
         created_at=_unix(raw["created_at"]),
         started_at=_unix(raw["started_at"]),
         ended_at=_unix(raw["ended_at"]),
@@ -69,6 +72,11 @@ def _state(job: str, raw: dict[str, bytes | None], results: Any) -> JobState:
 
 def _text(value: bytes | None) -> str:
     return (value or b"").decode("utf-8", "replace")
+
+
+def printable(text: str) -> str:
+    """Without what would move the cursor or colour a terminal: anybody who can enqueue writes descriptions."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _unix(value: bytes | None) -> float | None:
@@ -96,8 +104,7 @@ def _error(packed: bytes | None) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
-    kind, colon, sentence = lines[-1].partition(": ")
-    return f"{kind.rpartition('.')[2]}{colon}{sentence}"
+    return printable(EXCEPTION_PATH.sub("", lines[-1]))
 
 
 def _result(packed: bytes | None) -> Any:

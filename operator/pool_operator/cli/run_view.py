@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pool_client.states import printable
 from pool_operator.app.local_record import Change
 from pool_operator.app.picture import PoolPicture, QueueRow, ReplicaRow, RunningJob
 
@@ -38,7 +39,9 @@ class RunView:
 
 def render(view: RunView) -> RenderableType:
     """The live frame."""
-    parts: list[RenderableType] = [_title(view), queue_table(view.picture), replica_table(view.picture)]
+    parts: list[RenderableType] = [_title(view), queue_table(view.picture)]
+    if view.picture.replicas:
+        parts.append(replica_table(view.picture))
     if view.starting:
         parts.append(Text(f"  + {view.starting} starting", style="yellow"))
     if view.decision:
@@ -107,7 +110,7 @@ def _phase(one: ReplicaRow) -> Text:
 
 
 def _job(job: RunningJob) -> str:
-    what = job.description or job.job[:8]
+    what = printable(job.description or job.job[:8])
     if job.progress is None:
         return f"{what[:48]} {job.seconds:.0f} s"
     full = round(job.progress * BAR)
