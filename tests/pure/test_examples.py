@@ -12,10 +12,17 @@ from pool_operator.engine.types import PoolSpec
 from pool_operator.runtime.specs import pool_spec
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
-SLOTS = {"podcast-growth": 2, "channel-backfill": 1, "video-pipeline": 1, "burst-audio": 1, "clip-export": 1}
+SLOTS = {
+    "first-pool": 1,
+    "podcast-growth": 2,
+    "channel-backfill": 1,
+    "video-pipeline": 1,
+    "burst-audio": 1,
+    "clip-export": 1,
+}
 
 
-def test_there_is_one_for_each_team():
+def test_there_is_one_for_each_team_and_one_to_begin_with():
     assert {path.stem for path in EXAMPLES} == set(SLOTS)
 
 
