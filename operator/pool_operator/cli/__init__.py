@@ -22,6 +22,16 @@ COMMANDS: Final = {
     "crd": ("pool_operator.cli.crd", "Print the CustomResourceDefinition."),
 }
 
+EXTRAS: Final = {
+    "run": "demo",
+    "submit": "client",
+    "jobs": "client",
+    "status": "client",
+    "operator": "operator",
+    "worker": "worker",
+}
+"""What brings the packages that a command imports."""
+
 READER_GONE: Final = 141
 """As if SIGPIPE had ended us."""
 
@@ -60,6 +70,16 @@ def _call(name: str, arguments: list[str]) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         _forget_output()
         return READER_GONE
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if name not in EXTRAS or not package or package.startswith("pool_") or package in sys.stdlib_module_names:
+            raise  # a fault of ours
+        print(
+            f"processingpool {name}: the Python package '{package}' is not installed: "
+            f"pip install 'processing-pool[{EXTRAS[name]}]'",
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
         _forget_output()
         print(f"processingpool {name}: {error.strerror or error}", file=sys.stderr)

@@ -106,8 +106,13 @@ def _load(settings: ModelSettings) -> Model:
     where = _locate(settings)
     # Read when the library loads its thread pool: spinning threads make a job ten times slower under a CPU limit.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import ctranslate2
-    from faster_whisper import WhisperModel
+    try:
+        import ctranslate2
+        from faster_whisper import WhisperModel
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{_SETTING}: the Python package '{error.name}' is not installed: pip install 'processing-pool[worker]'"
+        ) from None
 
     device = settings.device
     if device == "auto":
