@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from pool_operator.backends.local import server
 from pool_operator.backends.local.server import EmbeddedServer, ServerError
 from pool_operator.backends.local.state import PoolBusyError, StateFolder
 from redis import AuthenticationError, Redis
@@ -122,4 +123,12 @@ def test_a_port_that_is_taken_meanwhile_is_replaced_by_another(state):
 def test_data_that_cannot_be_read_is_told_with_the_servers_own_words(state):
     (state.data / "appendonlydir").write_text("a file where a folder belongs")
     with pytest.raises(ServerError, match=r"the embedded Valkey does not start: .+log: "):
+        asyncio.run(EmbeddedServer.start(state, port=None, password=None))
+
+
+def test_a_disk_that_is_too_full_for_the_servers_log_is_said(state, monkeypatch):
+    (state.data / "appendonlydir").write_text("a file where a folder belongs")
+    monkeypatch.setattr(server.process, "last_line", lambda _log: "")
+    monkeypatch.setattr(server, "SMALLEST_DISK_BYTES", 2**62)
+    with pytest.raises(ServerError, match=r"the disk of .+ is full: make room there"):
         asyncio.run(EmbeddedServer.start(state, port=None, password=None))

@@ -65,8 +65,12 @@ def main(arguments: Sequence[str]) -> int:
     except WRONG_INPUT as error:
         print(f"processingpool run: {error}", file=sys.stderr)
         return 2
-    except (RedisError, OSError) as error:
-        print(f"processingpool run: Redis, or a file, cannot be used: {error}", file=sys.stderr)
+    except RedisError as error:
+        print(f"processingpool run: Redis cannot be used any more: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"processingpool run: {where}{error.strerror or error}", file=sys.stderr)
         return 1
 
 

@@ -20,6 +20,7 @@ NAME: Final = "valkey"
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
 ATTEMPTS: Final = 4
+SMALLEST_DISK_BYTES: Final = 1024 * 1024
 
 
 class ServerError(Exception):
@@ -59,7 +60,9 @@ class EmbeddedServer:
                 return cls(port=chosen, password=password, _process=child, _state=state)
             if "bind" not in log.read_text(encoding="utf-8", errors="replace").lower():
                 break  # not a matter of the port
-        raise ServerError(f"the embedded Valkey does not start: {process.last_line(log)} (log: {log})")
+        raise ServerError(
+            f"the embedded Valkey does not start: {process.last_line(log) or _no_words(log)} (log: {log})"
+        )
 
     async def wait(self) -> int:
         """Until it ends, which it should not."""
@@ -143,3 +146,9 @@ async def _ping(port: int, password: str) -> bool:
     except (OSError, TimeoutError):
         return False
     return replies == [b"+OK\r\n", b"+PONG\r\n"]
+
+
+def _no_words(log: Path) -> str:
+    """A server that could not even write its log."""
+    free = shutil.disk_usage(log.parent).free
+    return "without a word" if free > SMALLEST_DISK_BYTES else f"the disk of {log.parent} is full: make room there"
