@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from tests.redis.local_run import finished_runs, machine, statuses, until
 
 from pool_contract import keys
 
-LATER_SECONDS = 4  # long enough for a pool to go to zero before
+HOUR_SECONDS = 3600
 
 
 @pytest.fixture
@@ -32,18 +33,26 @@ def changes(it):
     return [(int(before), int(after)) for before, arrow, after in words if arrow == "->"]
 
 
+def an_hour_passes(redis, job):
+    """However slow this machine is, a job is due after its pool went to zero, and not before."""
+    scheduled = "rq:scheduled:quick"
+    assert redis.zscore(scheduled, job.id) > time.time() + HOUR_SECONDS / 2
+    redis.zadd(scheduled, {job.id: time.time()})
+
+
 def ended(it, process):
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0, it.log()
 
 
 def test_a_retry_with_an_interval_and_its_dependent_wake_a_pool_that_is_at_zero(valkey, redis, tmp_path):
-    first = queue(redis).enqueue("quick_jobs.fail_first", retry=Retry(max=1, interval=LATER_SECONDS), job_timeout=60)
+    first = queue(redis).enqueue("quick_jobs.fail_first", retry=Retry(max=1, interval=HOUR_SECONDS), job_timeout=60)
     second = queue(redis).enqueue("quick_jobs.work", 0.1, depends_on=first, job_timeout=60)
     with machine(tmp_path, port=valkey.port, maxReplicas=1) as it:
         process = it.start()
         until(lambda: changes(it) == [(0, 1), (1, 0)], "up, and down again")
         assert statuses(redis, [first.id, second.id]) == ["scheduled", "deferred"]
+        an_hour_passes(redis, first)
         until(lambda: changes(it) == [(0, 1), (1, 0)] * 2, "up and down once more")
         assert statuses(redis, [first.id, second.id]) == ["finished", "finished"]
         ended(it, process)
@@ -53,11 +62,12 @@ def test_a_retry_with_an_interval_and_its_dependent_wake_a_pool_that_is_at_zero(
 
 def test_a_scheduled_job_wakes_a_pool_that_is_at_zero(valkey, redis, tmp_path):
     now = queue(redis).enqueue("quick_jobs.work", 0.1, job_timeout=60)
-    later = queue(redis).enqueue_in(timedelta(seconds=LATER_SECONDS), "quick_jobs.work", 0.1, job_timeout=60)
+    later = queue(redis).enqueue_in(timedelta(seconds=HOUR_SECONDS), "quick_jobs.work", 0.1, job_timeout=60)
     with machine(tmp_path, port=valkey.port, maxReplicas=1) as it:
         process = it.start()
         until(lambda: changes(it) == [(0, 1), (1, 0)], "up, and down again")
         assert statuses(redis, [now.id, later.id]) == ["finished", "scheduled"]
+        an_hour_passes(redis, later)
         until(lambda: changes(it) == [(0, 1), (1, 0)] * 2, "up and down once more")
         ended(it, process)
     assert finished_runs(redis) == {now.id: 1, later.id: 1}
