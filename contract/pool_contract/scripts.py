@@ -156,12 +156,21 @@ def report(prefix: str, *, report: ReplicaReport, ttl_seconds: float = 3 * HEART
 
 
 def reclaim(
-    prefix: str, *, queues: Sequence[str], max_losses: int, excused_replicas: Sequence[str] = ()
+    prefix: str,
+    *,
+    queues: Sequence[str],
+    max_losses: int,
+    pools: Sequence[str] = (),
+    excused_replicas: Sequence[str] = (),
 ) -> Call[tuple[Reclaimed, ...]]:
-    """Give back every job whose lease has ended. Losses on `excused_replicas` (evicted, node lost) never count as strikes."""
+    """Give back every job whose lease has ended, of these queues and of those that the pools' replicas still hold claims of.
+
+    Losses on `excused_replicas` (evicted, node lost) never count as strikes.
+    """
     arguments = {
         "prefix": prefix,
         "queues": list(queues),
+        "pools": list(pools),
         "max_losses": max_losses,
         "excused_replicas": list(excused_replicas),
     }

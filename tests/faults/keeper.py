@@ -31,7 +31,7 @@ async def keep(port, quarantine_seconds, queues):
     endpoint.attach("keeper", queues)
     keeper = Housekeeper(
         endpoint,
-        kept=lambda: [Kept(queues=queues, max_losses=MAX_LOSSES)],
+        kept=lambda: [Kept(uid="standalone", queues=queues, max_losses=MAX_LOSSES)],
         known=lambda _uid: True,
         period_seconds=PERIOD_SECONDS,
         clock=clock,

@@ -92,8 +92,9 @@ class Office:
         seconds, _micros = self.redis.time()
         self.redis.zadd(keys.leases(PREFIX, claim.queue), {claim.job_id: seconds - 1}, xx=True)
 
-    def reclaim(self, queues=("default",), *, max_losses=2, excused=()):
-        return self.run(scripts.reclaim(PREFIX, queues=queues, max_losses=max_losses, excused_replicas=excused))
+    def reclaim(self, queues=("default",), *, pools=(), max_losses=2, excused=()):
+        call = scripts.reclaim(PREFIX, queues=queues, pools=pools, max_losses=max_losses, excused_replicas=excused)
+        return self.run(call)
 
     def lose(self, claim, **options):
         self.expire(claim)

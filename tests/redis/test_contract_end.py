@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 from rq import Retry
 from rq.registry import StartedJobRegistry
 from rq.utils import current_timestamp
-from tests.redis.contract_harness import PREFIX, Office
+from tests.redis.contract_harness import POOL, PREFIX, Office
 
 from pool_contract import keys
 from pool_contract.scripts import Refusal
@@ -260,6 +260,30 @@ def test_only_an_ended_lease_is_reclaimed(office):
     assert office.renew(living) == ()
     assert office.traces(dead) == []
     assert office.reclaim() == ()
+
+
+def test_a_queue_that_the_pool_has_no_longer_is_found_by_the_claims_of_its_replicas(office):
+    job = office.enqueue("old")
+    office.register()
+    dead = office.claim("r1", ("old",))
+    office.expire(dead)
+    assert office.reclaim(("new",)) == ()
+    assert office.reclaim(("new",), pools=("another",)) == ()
+    (back,) = office.reclaim(("new",), pools=(POOL,))
+    assert (back.job_id, back.queue) == (job, "old")
+    assert office.ids("old") == [job]
+    assert office.traces(dead) == []
+
+
+def test_what_is_no_claim_stops_no_reclaim_by_pool(office):
+    office.register("r1")
+    office.register("r2")
+    office.redis.set(keys.claims(PREFIX, "r1"), "junk")
+    office.redis.sadd(keys.claims(PREFIX, "r2"), "no-job")
+    job = office.enqueue()
+    office.expire(office.claim("r3"))
+    (back,) = office.reclaim(pools=(POOL, "unknown"))
+    assert back.job_id == job
 
 
 def test_a_copy_far_behind_is_not_looked_for_and_runs_no_second_time(office):

@@ -139,6 +139,7 @@ class Endpoints:
     def _kept(self, endpoint: Endpoint) -> list[Kept]:
         return [
             Kept(
+                uid=entry.pool.uid,
                 queues=entry.queues,
                 max_losses=entry.spec.jobs.max_losses,
                 excused_replicas=tuple(entry.excused),

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 QUARANTINE_SECONDS: Final = 2 * HEARTBEAT_SECONDS
 BATCH: Final = 100
 """Queues per script call: Redis serves others in between."""
+POOLS_BATCH: Final = 10
+"""Pools per reclaim: it also looks at the claims of their replicas."""
 SOONEST_SECONDS: Final = 0.02
 
 
@@ -29,6 +31,7 @@ SOONEST_SECONDS: Final = 0.02
 class Kept:
     """A pool that house is kept for."""
 
+    uid: str
     queues: tuple[str, ...]
     max_losses: int
     excused_replicas: tuple[str, ...] = ()
@@ -127,14 +130,20 @@ class Housekeeper:
 
     async def _reclaim(self, kept: Sequence[Kept]) -> int:
         excused = tuple(dict.fromkeys(replica for one in kept for replica in one.excused_replicas))
-        by_losses: dict[int, list[str]] = {}
+        by_losses: dict[int, list[Kept]] = {}
         for one in kept:
-            by_losses.setdefault(one.max_losses, []).extend(one.queues)
+            by_losses.setdefault(one.max_losses, []).append(one)
         moved = 0
-        for max_losses, queues in by_losses.items():
-            for batch in _batches(tuple(dict.fromkeys(queues))):
+        for max_losses, alike in by_losses.items():
+            for start in range(0, len(alike), POOLS_BATCH):
+                some = alike[start : start + POOLS_BATCH]
                 call = scripts.reclaim(
-                    self._endpoint.prefix, queues=batch, max_losses=max_losses, excused_replicas=excused
+                    self._endpoint.prefix,
+                    queues=tuple(dict.fromkeys(queue for one in some for queue in one.queues)),
+                    # a queue that a pool has no longer is found by the claims that its replicas hold
+                    pools=[one.uid for one in some],
+                    max_losses=max_losses,
+                    excused_replicas=excused,
                 )
                 for back in await self._endpoint.call(call):
                     log.warning(
@@ -153,7 +162,7 @@ class Housekeeper:
         """Pools deleted while no operator ran: their settings are still here, and perhaps their work."""
         for uid, settings in (await self._endpoint.published()).items():
             if not self._known(uid):
-                self._orphans[uid] = Kept(queues=settings.queues, max_losses=settings.max_losses)
+                self._orphans[uid] = Kept(uid=uid, queues=settings.queues, max_losses=settings.max_losses)
                 self._endpoint.attach(uid, settings.queues)
                 log.info(
                     "endpoint=%s pool=%s/%s is not known here: its claims are watched to their end",
