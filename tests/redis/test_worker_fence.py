@@ -321,6 +321,41 @@ def test_a_handler_that_fails_by_itself_leaves_the_claim(slot):
     assert slot.other.exists(f"rq:pp:owner:{job.id}")
 
 
+@pytest.mark.parametrize("broken", ["_read", "perform_job", "handle_job_failure"])
+def test_a_job_whose_end_rq_cannot_write_is_failed_with_one_sentence_and_not_run_again(slot, broken, monkeypatch):
+    def fail(*_, **__):
+        raise TypeError("what RQ cannot handle")
+
+    monkeypatch.setattr(slot.worker, broken, fail)
+    function = "operator.add" if broken != "handle_job_failure" else "no_module.at_all"
+    run = Run(slot.claimed(function))
+    before = slot.other.hgetall(f"rq:job:{run.claimed.job_id}")
+    slot.worker.perform(run)
+    job = Job.fetch(run.claimed.job_id, connection=slot.other, serializer=JSONSerializer)
+    assert (run.phase, slot.ends) == (RunPhase.ENDED, ["failed"])
+    assert job.id in slot.queue.failed_job_registry
+    text = job.latest_result().exc_string
+    assert text.startswith("this run could not be ended as RQ does (TypeError('what RQ cannot handle')): ")
+    assert "\n" not in text
+    assert slot.queue.job_ids == []
+    assert slot.other.hget(job.key, "data") == before[b"data"]
+    owner, execution = f"rq:pp:owner:{job.id}", f"rq:execution:{job.id}:e1"
+    assert not slot.other.exists(owner, execution, "rq:wip:default", "rq:pp:leases:default", "rq:pp:claims:r1")
+    slot.queue.failed_job_registry.requeue(job)
+    assert slot.queue.job_ids == [job.id]
+
+
+def test_a_run_taken_away_before_such_an_error_is_not_failed(slot, monkeypatch):
+    def fail(_raw):
+        assert slot.worker.take_away() is not None
+        raise TypeError("what RQ cannot handle")
+
+    monkeypatch.setattr(slot.worker, "_read", fail)
+    slot.worker.perform(Run(slot.claimed()))
+    assert slot.ends == ["released"]
+    assert len(slot.queue.failed_job_registry) == 0
+
+
 def test_its_exceptions_pass_through_handlers_that_swallow_exceptions():
     assert not issubclass(ClaimLostError, Exception)
     assert not issubclass(NotCommittedError, Exception)

@@ -14,12 +14,15 @@ from typing import Any, Final
 
 from rq import Queue, SimpleWorker
 from rq.callbacks import execute_stopped_callback
+from rq.defaults import DEFAULT_FAILURE_TTL
 from rq.executions import Execution
 from rq.job import Job, JobStatus, Retry
 from rq.job_lifecycle import format_exc_info
 from rq.registry import StartedJobRegistry
-from rq.utils import now
+from rq.results import Result
+from rq.utils import current_timestamp, now, utcformat
 
+from pool_contract import keys
 from pool_contract.scripts import Claimed
 from pool_worker.admission import RefusedError
 from pool_worker.commit import commit
@@ -159,6 +162,33 @@ class FencedWorker(SimpleWorker):
         self._commit(
             job, lambda: super(FencedWorker, self).handle_job_retry(job, queue, retry, started_job_registry, execution)
         )
+
+    def fail_plainly(self, run: Run, error: Exception) -> None:
+        """To the failed registry without RQ's handlers and without the job object: one of them met this error.
+
+        Given back instead, the job would meet it again at once, for ever.
+        """
+        if run.phase is not RunPhase.FINISHING and not run.begin_finish():
+            return  # released or lost
+        why = (
+            f"this run could not be ended as RQ does ({error!r}): something in the job's hash or its code breaks RQ; "
+            "mend or delete the job, and enqueue it anew"
+        )
+        claimed, prefix, serializer = run.claimed, self._around.settings.key_prefix, self.serializer
+        bare = SlotJob(claimed.job_id, connection=self.connection, serializer=serializer)
+        bare.origin = claimed.queue
+        execution = Execution(claimed.execution_id, bare.id, self.connection, worker_name=self.name)
+
+        def write() -> None:
+            with self.connection.pipeline() as pipeline:
+                pipeline.hset(bare.key, mapping={"status": JobStatus.FAILED.value, "ended_at": utcformat(now())})
+                self.cleanup_execution(bare, pipeline, execution)
+                pipeline.zadd(keys.failed(prefix, claimed.queue), {bare.id: current_timestamp() + DEFAULT_FAILURE_TTL})
+                Result.create_failure(bare, DEFAULT_FAILURE_TTL, why, worker_name=self.name, pipeline=pipeline)
+                pipeline.execute()
+
+        bare._status = JobStatus.FAILED  # noqa: SLF001 - what _commit counts
+        self._commit(bare, write)
 
     def _commit(self, job: Job, handler: Callable[[], None]) -> None:
         run = self.run

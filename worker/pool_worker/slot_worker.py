@@ -56,13 +56,21 @@ class SlotWorker(FencedWorker):
                 self._perform(run, job, raw)
         except JobInterrupt:
             pass
-        except Exception as error:  # noqa: BLE001 - the slot goes on, and the claim is given back
+        except Exception as error:  # noqa: BLE001 - the slot goes on, and the job is failed
             log.error("job=%s: its slot met an error of its own: %r", run.claimed.job_id, error)  # noqa: TRY400
-            time.sleep(OWN_ERROR_SECONDS)
+            self._fail(run, error)
         finally:
             self._close(run)
             released = run.phase is RunPhase.RELEASED
             self._around.ended(run, job, "released" if released else self._result)
+
+    def _fail(self, run: Run, error: Exception) -> None:
+        self.interrupts.disarm()
+        try:
+            self.fail_plainly(run, error)
+        except Exception as again:  # noqa: BLE001 - then the claim is given back
+            log.error("job=%s cannot even be failed: %r", run.claimed.job_id, again)  # noqa: TRY400
+            time.sleep(OWN_ERROR_SECONDS)
 
     def _perform(self, run: Run, job: SlotJob, raw: dict[bytes, bytes]) -> None:
         claimed, settings = run.claimed, self._around.settings
