@@ -244,6 +244,49 @@ def test_a_lost_connection_at_the_commit_is_tried_again_and_counts_retries_once(
     assert slot.queue.job_ids == [job.id]
 
 
+def _lose_the_answer(slot, monkeypatch):
+    """The first transaction is applied, and nobody hears of it: nor when it is asked at once."""
+    from pool_worker.fence import FencedPipeline
+
+    execute, lost = Pipeline.execute, []
+
+    def execute_unheard(pipeline, raise_on_error=True):
+        replies = execute(pipeline, raise_on_error)
+        if isinstance(pipeline, FencedPipeline) and not lost:
+            lost.append(True)
+            raise redis.ConnectionError("the answer is lost")
+        return replies
+
+    monkeypatch.setattr(Pipeline, "execute", execute_unheard)
+    monkeypatch.setattr(FencedPipeline, "_gone", lambda _self, _error: False)
+    return lost
+
+
+@pytest.mark.parametrize("end", ["finished", "failed"])
+def test_an_end_whose_answer_was_lost_is_told_as_recorded(slot, end, monkeypatch, caplog):
+    run, job, execution = slot.claim()
+    lost = _lose_the_answer(slot, monkeypatch)
+    if end == "finished":
+        slot.succeed(job, execution)
+    else:
+        slot.worker.handle_job_failure(job, slot.queue, exc_string="no", execution=execution)
+    assert lost
+    assert slot.status(job) == end
+    assert slot.other.xlen(f"rq:results:{job.id}") == 1
+    assert (run.phase, slot.worker._result) == (RunPhase.ENDED, end)
+    assert "without a result" not in caplog.text
+
+
+def test_where_nobody_can_tell_whether_the_end_was_recorded_it_is_said(slot, monkeypatch, caplog):
+    run, job, execution = slot.claim(retry=Retry(max=3))  # a retry leaves no result
+    _lose_the_answer(slot, monkeypatch)
+    slot.worker.handle_job_failure(job, slot.queue, exc_string="no", execution=execution)
+    assert slot.queue.job_ids == [job.id]
+    assert slot.other.hget(job.key, "retries_left") == b"2"
+    assert run.phase is RunPhase.FINISHING
+    assert "was recorded when the connection broke" in caplog.text
+
+
 def test_a_claim_taken_while_redis_was_away_was_not_ended_by_us(slot, monkeypatch):
     run, job, execution = slot.claim()
     watch, calls = Pipeline.watch, []

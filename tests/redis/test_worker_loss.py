@@ -125,6 +125,22 @@ def test_redis_may_restart_while_a_job_runs(bench, start):
     bench.nothing_is_left()
 
 
+def test_an_end_that_redis_does_not_take_before_the_worker_ends_is_told_and_the_job_runs_again(bench, start):
+    worker = start("--lease-seconds", "2", "--heartbeat-seconds", "0.5", "--grace-seconds", "3")
+    job = bench.enqueue("spin", 0.2)
+    bench.until_noted("spin begins")
+    bench.server.kill()
+    worker.said("cannot be reached")
+    worker.signal(signal.SIGTERM)
+    assert worker.ended() == 0
+    assert f"job={job.id} has ended, which Redis did not take: it runs again" in worker.log
+    bench.server.start()
+    start("--lease-seconds", "2", "--heartbeat-seconds", "0.5")
+    found = bench.finished(job)
+    assert len(found.results()) == 1
+    bench.nothing_is_left()
+
+
 def test_flushed_redis_ends_the_running_job_and_the_worker_goes_on(bench, start):
     worker = start("--slots", "2")
     job = bench.enqueue("spin", 300, job_timeout=600)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rq.job import Job
+from rq.results import Result
 
 from pool_worker.connection import REDIS_TROUBLE, Link, pause_seconds
 from pool_worker.errors import ClaimLostError, NotCommittedError
@@ -22,12 +24,14 @@ def commit(
 ) -> bool:
     """True: recorded, and the claim has ended with it. False: nothing is recorded, and nothing may be any more.
 
-    Redis may be away for long: the finished work waits here. Only a release (the process is about to end) stops it.
+    Redis may be away for long: the finished work waits here, until the process ends. A release does not end it, because
+    it cannot be written either; if the process ends first, the lease runs out, and the job runs again as after a loss.
     An exception of the handler that is none of Redis' goes on to the caller, with nothing recorded.
     """
     before = vars(job).copy()
+    sent: dict[str, Any] | None = None  # the job as an attempt left it whose answer was lost
     attempt = 0
-    while run.phase is RunPhase.FINISHING:
+    while True:
         trial = fence()
         trouble = _try(handler, redis, trial)
         if trial.committed:
@@ -36,17 +40,41 @@ def commit(
             link.up()
             run.close(RunPhase.ENDED)
             return True
+        if trial.unanswered:
+            sent = vars(job).copy()
         # RQ counts retries down in the object before it writes
         vars(job).clear()
         vars(job).update(before)
         if isinstance(trouble, ClaimLostError):
-            log.warning("job=%s ends without a result: %s", job.id, trouble)
-            return False
+            if sent is None:
+                log.warning("job=%s ends without a result: %s", job.id, trouble)
+                return False
+            try:
+                return _recorded(sent, job, run, redis)
+            except REDIS_TROUBLE as error:
+                trouble = error
         if not isinstance(trouble, REDIS_TROUBLE):
             raise trouble or RuntimeError(f"RQ's handler wrote no end for job {job.id}")
         link.down(trouble)
         time.sleep(pause_seconds(attempt))
         attempt += 1
+
+
+def _recorded(sent: dict[str, Any], job: Job, run: Run, redis: FencedRedis) -> bool:
+    """The claim is gone, perhaps by our own transaction whose answer was lost: a result of this execution tells."""
+    execution = run.claimed.execution_id.encode()
+    key: str = Result.get_key(job.id)  # type: ignore[no-untyped-call]
+    results: Any = redis.xrevrange(key)
+    if any(fields.get(b"execution_id") == execution for _, fields in results):
+        log.info("job=%s has ended; only the answer was lost. Its dependents are left to housekeeping", job.id)
+        vars(job).update(sent)
+        run.close(RunPhase.ENDED)
+        return True
+    log.warning(
+        "job=%s is not this run's any more: its end was recorded when the connection broke (a retry, or a job that keeps "
+        "no result), or somebody else has taken it",
+        job.id,
+    )
     return False
 
 

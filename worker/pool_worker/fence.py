@@ -32,6 +32,7 @@ class Fence:
     job_id: str
     execution_id: str
     committed: bool = field(default=False, init=False)  # this transaction ended the claim
+    unanswered: bool = field(default=False, init=False)  # it may have, its answer is lost
 
     @property
     def owner_key(self) -> str:
@@ -95,6 +96,7 @@ class FencedPipeline(Pipeline):
         except RedisError as error:
             # a command refused by type is reported although the transaction was applied: look
             self.reset()
+            self._fence.unanswered = True
             if not self._gone(error):
                 raise NotCommittedError from error
             replies = []

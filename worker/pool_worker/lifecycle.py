@@ -22,6 +22,7 @@ from pool_worker.connection import REDIS_TROUBLE, connect, pause_seconds
 from pool_worker.control import Orders
 from pool_worker.events import Event, Inbox
 from pool_worker.replica import Replica
+from pool_worker.run import RunPhase
 from pool_worker.settings import Settings
 from redis import Redis
 
@@ -146,6 +147,9 @@ class Lifecycle:
         self._hand_back(end)
         while not self._replica.slots.is_idle and time.monotonic() < end:  # what was finishing, and RQ's worker entries
             time.sleep(STOPPING_PERIOD_SECONDS)
+        for run in self._replica.slots.runs:
+            if run.phase is RunPhase.FINISHING:
+                log.error("job=%s has ended, which Redis did not take: it runs again", run.claimed.job_id)
         self._report_end(min(end, time.monotonic() + UNREGISTER_SECONDS))
         return status
 
