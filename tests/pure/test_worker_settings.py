@@ -80,6 +80,7 @@ def test_what_rq_worker_reads_is_read():
         (("--url", "redis://x:1/abc"), {}, "--url (PROCESSINGPOOL_REDIS_URL): write redis://host:port/database"),
         (("--redis-ca-file", "/none"), {}, "--redis-ca-file (PROCESSINGPOOL_REDIS_CA_FILE): '/none' cannot be read"),
         ((), {"burst": "maybe"}, "--burst (PROCESSINGPOOL_BURST) is 'maybe': must be true or false"),
+        (("--folders", "/media,out"), {}, "--folders (PROCESSINGPOOL_FOLDERS): 'out' must be an absolute path"),
         (("--nothing",), {}, "unrecognized arguments: --nothing; see processingpool worker --help"),
         (("--slots",), {}, "argument --slots: expected one argument; see processingpool worker --help"),
     ],
@@ -100,8 +101,11 @@ def test_a_flag_reaches_the_code_of_jobs_as_its_variable_would():
     assert environment["PROCESSINGPOOL_MODEL"] == "tiny.en"
     assert environment["PROCESSINGPOOL_RUN_LOG"] == "1"
     assert environment["PROCESSINGPOOL_OUTPUT"] == "/out"
+    assert environment["PROCESSINGPOOL_FOLDERS"] == ""
     assert environment["RQ_KEY_PREFIX"] == environment["PROCESSINGPOOL_KEY_PREFIX"] == "mine"
     assert environment["PROCESSINGPOOL_REPLICA"]
+    export(settings("--folders", "/media, /out"), environment)
+    assert environment["PROCESSINGPOOL_FOLDERS"] == "/media,/out"
 
 
 @pytest.mark.parametrize(("grace", "margin"), [(1, 0.25), (8, 2), (30, 5), (7200, 5)])

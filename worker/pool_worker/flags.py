@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     for field, info in Settings.model_fields.items():
         if field == "queues":
             continue
-        default = "" if info.default in {None, ""} or field in SECRETS else f"; default {_text(info.default)}"
+        default = "" if info.default in {None, "", ()} or field in SECRETS else f"; default {_text(info.default)}"
         text = f"{info.description} ({environment_name(field)}{default})".replace("%", "%%")
         if info.annotation is bool:
             parser.add_argument(flag_name(field), dest=field, action=argparse.BooleanOptionalAction, help=text)

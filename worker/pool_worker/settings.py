@@ -102,6 +102,9 @@ class Settings(BaseModel):
     model_compute_type: str = Field(default="default", description="number format of the model, such as int8")
     cpu_threads: int = Field(default=0, ge=0, description="threads a job computes with; 0 leaves it to the library")
     output: str | None = Field(default=None, description="folder for results of jobs that name none")
+    folders: Names = Field(
+        default=(), description="folders, by commas, that a job's source and output must lie in; empty: any path"
+    )
     run_log: bool = Field(default=False, description="jobs append their start and end to a list in Redis")
 
     pool: str | None = Field(default=None, description="namespace/name of the pool; set by the operator")
@@ -135,6 +138,14 @@ class Settings(BaseModel):
         for pattern in value:
             if not ALLOW_PATTERN.fullmatch(pattern):
                 raise ValueError(f"'{pattern[:80]}' is no pattern: write package.module:function or package.module:*")
+        return value
+
+    @field_validator("folders")
+    @classmethod
+    def _absolute(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for folder in value:
+            if not folder.startswith("/"):
+                raise ValueError(f"'{folder[:200]}' must be an absolute path that starts with /")
         return value
 
     @field_validator("redis_url")
@@ -245,6 +256,7 @@ def export(settings: Settings, environment: MutableMapping[str, str]) -> None:
         value = getattr(settings, field)
         if value is not None:
             environment[environment_name(field)] = str(value)
+    environment[environment_name("folders")] = ",".join(settings.folders)
     environment[environment_name("run_log")] = "1" if settings.run_log else "0"
     environment["RQ_KEY_PREFIX"] = settings.key_prefix  # rq reads it once, when it is imported
     # spinning OpenMP threads slow each other down tenfold where CPU is limited

@@ -16,6 +16,7 @@ from pool_worker.media.audio import Audio, extract_audio
 from pool_worker.media.limits import SAMPLE_RATE, Limits
 from pool_worker.media.workspace import workspace
 from pool_worker.transcribe import formats, outputs, slices
+from pool_worker.transcribe.folders import inside
 from pool_worker.transcribe.model import Model
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class PipelineSettings:
     """What the worker decides for all its jobs."""
 
     output: Path | None = None
+    folders: tuple[Path, ...] = ()  # where a job's paths must lie; empty: anywhere
     temporary: Path | None = None  # default: the system's folder for temporary files
     limits: Limits = field(default_factory=Limits)
     slice_seconds: int = slices.SLICE_SECONDS
@@ -37,7 +39,12 @@ class PipelineSettings:
     def from_environment(cls) -> PipelineSettings:
         """What flags and variables of the worker say; the worker puts its flags into its environment."""
         output = os.environ.get("PROCESSINGPOOL_OUTPUT")
-        return cls(output=Path(output) if output else None, limits=Limits.from_environment())
+        folders = os.environ.get("PROCESSINGPOOL_FOLDERS", "").split(",")
+        return cls(
+            output=Path(output) if output else None,
+            folders=tuple(Path(folder.strip()) for folder in folders if folder.strip()),
+            limits=Limits.from_environment(),
+        )
 
 
 @dataclass(slots=True)
@@ -60,10 +67,12 @@ def transcribe_file(
         JobError, MediaError, OutputError: each with one sentence.
     """
     _refuse_language(job, model)
-    folder = outputs.output_folder(job.output, settings.output)
+    source = inside(job.source, settings.folders, "source")
+    output = None if job.output is None else inside(job.output, settings.folders, "output")
+    folder = outputs.output_folder(output, settings.output)
     files = outputs.file_names(folder, job_id)
     with workspace(settings.temporary) as place:
-        audio = extract_audio(job.source, place, settings.limits, lambda share: on_progress(EXTRACTION_SHARE * share))
+        audio = extract_audio(source, place, settings.limits, lambda share: on_progress(EXTRACTION_SHARE * share))
         transcript = _decode(audio, job, model, settings.slice_seconds, on_progress)
     no_speech = () if transcript.segments else ("no speech was found",)
     result = TranscriptionResult(
