@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from pool_client.errors import ClientError
 from pool_contract import keys
 from pool_contract.local import read_endpoint, state_folder
+from pool_contract.redis_url import url_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,11 @@ def find(found: argparse.Namespace) -> Target:
         raise ClientError(
             f"--redis-url '{_without_password(url)}': write redis://host:port/database, or rediss:// for TLS"
         )
+    if url is not None:
+        try:
+            url_options(url)
+        except ValueError as error:
+            raise ClientError(f"--redis-url '{_without_password(url.partition('?')[0])}': {error}") from None
     if file is not None:
         target = of_pool(Path(file), url)
     elif url is not None:

@@ -62,6 +62,12 @@ NOWHERE = "redis://127.0.0.1:1/0"
     [
         (["jobs", "--redis-url", "redis://127.0.0.1:99999/0"], "--redis-url 'redis://127.0.0.1:99999/0'"),
         (["jobs", "--redis-url", "redis://127.0.0.1:1/abc"], "write redis://host:port/database"),
+        (["jobs", "--redis-url", f"{NOWHERE}?db=abc"], "what follows the ? is not understood (Invalid value for 'db'"),
+        (["submit", "a.mp3", "--redis-url", f"{NOWHERE}?foo=1"], "got an unexpected keyword argument 'foo'"),
+        (
+            ["status", "--redis-url", f"{NOWHERE}?decode_responses=1"],
+            "(decode_responses: answers are read as bytes here)",
+        ),
         (["jobs", "--redis-url", NOWHERE, "--limit", "0"], "--limit 0: must be at least 1"),
         (["jobs", "--redis-url", NOWHERE, "--status", "fialed"], "--status 'fialed': there are queued"),
         (["jobs", "list", "abc", "--redis-url", NOWHERE], "`jobs list` takes no job ids"),

@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from redis.backoff import ConstantBackoff, NoBackoff
-from redis.connection import ConnectionPool, parse_url
+from redis.connection import ConnectionPool
 from redis.retry import Retry
 
+from pool_contract.redis_url import url_options
 from pool_contract.server_words import server_words
 from pool_worker.errors import WorkerError
 from pool_worker.settings import Settings
@@ -90,17 +91,11 @@ def _pool(settings: Settings, retry: Retry, **more: Any) -> ConnectionPool:
 
 
 def _told(url: str) -> dict[str, Any]:
-    """What the URL says, its part after `?` too; tried out, since redis-py looks at that with the first connection."""
+    """What the URL says, its part after `?` too."""
     try:
-        found: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-        pool = ConnectionPool(**found)
-        pool.connection_class(**pool.connection_kwargs)
-    except (ValueError, TypeError) as error:
-        reason = str(error).partition("__init__() ")[2] or str(error)
-        raise WorkerError(
-            f"--url (PROCESSINGPOOL_REDIS_URL): what follows the ? is not understood ({reason.rstrip('.')})"
-        ) from None
-    return found
+        return url_options(url)
+    except ValueError as error:
+        raise WorkerError(f"--url (PROCESSINGPOOL_REDIS_URL): {error}") from None
 
 
 def place(settings: Settings) -> str:
