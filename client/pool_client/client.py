@@ -262,19 +262,20 @@ class Client:
         return before
 
     def retry(self, job: str) -> None:
-        """Put a failed or canceled job at the end of its queue again.
+        """Put a failed, stopped or canceled job at the end of its queue again.
 
         Raises:
-            ClientError: there is no such job, or it neither failed nor was canceled.
+            ClientError: there is no such job, or it neither failed nor was stopped or canceled.
         """
         state = self.state(job)
-        if state.status not in {"failed", "canceled"}:
-            raise ClientError(f"job '{job}' is {state.status}: only failed and canceled jobs can be retried")
+        if state.status not in {"failed", "stopped", "canceled"}:
+            raise ClientError(f"job '{job}' is {state.status}: only failed, stopped and canceled jobs can be retried")
         try:
             found = self._fetch(job)
         except NoSuchJobError as error:
             raise ClientError(f"job '{job}' was deleted in this moment") from error
-        registry = found.failed_job_registry if state.status == "failed" else _canceled(found)
+        # RQ lists stopped ones among the failed
+        registry = _canceled(found) if state.status == "canceled" else found.failed_job_registry
         try:
             registry.requeue(found)
         except InvalidJobOperation as error:

@@ -6,7 +6,7 @@ import threading
 import wave
 
 import pytest
-from rq import Queue, Retry
+from rq import Queue, Retry, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -135,7 +135,7 @@ def test_a_waiting_job_is_cancelled_and_can_be_retried(client, redis):
     client.retry(identifier)
     assert client.state(identifier).status == "queued"
     assert redis.lrange(keys.queue("rq", "default"), 0, -1) == [identifier.encode()]
-    with pytest.raises(ClientError, match="only failed and canceled jobs"):
+    with pytest.raises(ClientError, match="only failed, stopped and canceled jobs"):
         client.retry(identifier)
 
 
@@ -165,6 +165,19 @@ def test_a_failed_job_shows_its_sentence_and_is_retried(client, redis):
     assert (state.status, state.error) == ("failed", "MediaError: a.mp3: holds no sound")
     client.retry(identifier)
     assert client.state(identifier).status == "queued"
+
+
+def test_a_stopped_job_is_retried(client, redis):
+    identifier = client.submit(TranscriptionJob(source="/media/a.mp3"))
+    redis.lpop(keys.queue("rq", "default"))
+    queue = Queue(connection=redis, serializer=JSONSerializer)
+    worker = SimpleWorker([queue], connection=redis, serializer=JSONSerializer)
+    worker._stopped_job_id = identifier  # as by `rq`'s stop-job command
+    worker.handle_job_failure(fetch(redis, identifier), queue, exc_string="Job stopped by user.")
+    assert client.state(identifier).status == "stopped"
+    client.retry(identifier)
+    assert client.state(identifier).status == "queued"
+    assert redis.lrange(keys.queue("rq", "default"), 0, -1) == [identifier.encode()]
 
 
 def test_all_kinds_of_jobs_are_listed_and_a_pickle_is_left_alone(client, redis):
