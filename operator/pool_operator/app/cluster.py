@@ -89,12 +89,13 @@ class Operator:
             heard=lambda resource: self._metrics.watched(resource, self._clock.unix()),
         )
         self._resync = Resync(api, self._intake, namespaces=settings.namespaces)
+        self._secrets = KubernetesSecrets(api)
         self._controller = Controller(
             backend=KubernetesBackend(
                 cache=self._cache, writer=Writer(api, leading=leading), allowed=_allowed(settings)
             ),
             reporter=self._reporter,
-            secrets=KubernetesSecrets(api),
+            secrets=self._secrets,
             epoch=lambda _pool_uid: leadership.epoch,
             settings=settings,
             clock=self._clock,
@@ -174,6 +175,7 @@ class Operator:
     async def _beat_forever(self) -> None:
         while True:
             self._beat = self._clock.monotonic()
+            self._secrets.forget_unasked()
             await self._clock.sleep(BEAT_SECONDS)
 
     @staticmethod

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 ATTACHERS: Final = 4
 LOGIN_AGAIN_SECONDS: Final = 5.0
 LAG_PERIOD_SECONDS: Final = 1.0
+FOLLOWER_KEEPS_SECONDS: Final = 3600.0
+"""How long a follower remembers a deleted pool, so as to end its work if it becomes the leader soon."""
 
 
 class Controller:
@@ -78,7 +80,7 @@ class Controller:
             metrics=metrics,
             on_decision=self.on_decision,
         )
-        self._beat = clock.monotonic()
+        self._acts = False
 
     # --- from the sources; these never block ----------------------------------------------------------------------
 
@@ -102,9 +104,22 @@ class Controller:
         entry, affected = self._store.deleted(uid)
         if entry is None:
             return
+        entry.deleted_at = self._clock.monotonic()
         self._reports.forget(uid)
         for one in (uid, *affected):
             self._queue.add(one)
+        if not self._acts:
+            self._forget_deleted()
+
+    def _forget_deleted(self) -> None:
+        """A follower retires nothing: the leader has ended what was deleted long ago.
+
+        If not, house is kept for it all the same once we lead: housekeeping finds its settings in Redis.
+        """
+        before = self._clock.monotonic() - FOLLOWER_KEEPS_SECONDS
+        for entry in self._store:
+            if entry.deleted and entry.deleted_at <= before:
+                self._forget(entry)
 
     def wake(self, key: PoolKey) -> None:
         """Something about this pool's replicas changed."""
@@ -119,12 +134,6 @@ class Controller:
                 if _login_failed(entry):
                     self._attaching.add_after(uid, LOGIN_AGAIN_SECONDS)
 
-    # --- health ---------------------------------------------------------------------------------------------------
-
-    def beat_age(self) -> float:
-        """Seconds since the event loop last came round; for /livez."""
-        return self._clock.monotonic() - self._beat
-
     # --- the work -------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -133,6 +142,7 @@ class Controller:
         Raises:
             StaleEpochError: a newer leader acts; the process must stop.
         """
+        self._acts = True
         self._metrics.leader(leads=True)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -154,8 +164,7 @@ class Controller:
         while True:
             planned = self._clock.monotonic() + LAG_PERIOD_SECONDS
             await self._clock.sleep(LAG_PERIOD_SECONDS)
-            self._beat = self._clock.monotonic()
-            self._metrics.loop_lag(max(0.0, self._beat - planned))
+            self._metrics.loop_lag(max(0.0, self._clock.monotonic() - planned))
 
     async def _attach_forever(self, tasks: asyncio.TaskGroup) -> None:
         while True:
@@ -208,17 +217,20 @@ class Controller:
         self._queue.succeeded(uid)
         if outcome.retired:
             self._endpoints.release(entry)
-            self._store.forget(uid)
-            self._queue.forget(uid)
-            self._attaching.forget(uid)
-            self._metrics.pools(len(self._store))
-            key = entry.pool.key
-            if not self._store.named(key):  # a successor of the same name keeps the series
-                self._metrics.forget(key.namespace, key.name)
+            self._forget(entry)
             return
         self._queue.add_after(uid, self._resync())
         if outcome.again_seconds is not None:
             self._queue.add_after(uid, outcome.again_seconds)
+
+    def _forget(self, entry: Entry) -> None:
+        uid, key = entry.pool.uid, entry.pool.key
+        self._store.forget(uid)
+        self._queue.forget(uid)
+        self._attaching.forget(uid)
+        self._metrics.pools(len(self._store))
+        if not self._store.named(key):  # a successor of the same name keeps the series
+            self._metrics.forget(key.namespace, key.name)
 
     def _resync(self) -> float:
         return self._settings.resync_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - spreads the load

@@ -91,6 +91,9 @@ class KeyedQueue(Generic[K]):
         self._dirty.pop(key, None)
         if known := self._timers.pop(key, None):
             known[1].cancel()
+        for line in (self._urgent, self._normal):
+            while key in line:  # nobody else takes it out while nobody works, as in a follower
+                line.remove(key)
 
     async def get(self) -> K:
         """The next key; it is in the caller's hands until `done`."""

@@ -49,6 +49,7 @@ class Entry:
     endpoint: Endpoint | None = None
     endpoint_problem: tuple[float, Problem] | None = None  # since (unix), why there is no endpoint
     deleted: bool = False
+    deleted_at: float = 0.0  # monotonic
     settings: PoolSettings | None = None  # as last published
     settings_at: float = float("-inf")  # monotonic
     write_problem: Problem | None = None  # Redis is read but refuses our writes

@@ -15,6 +15,8 @@ from pool_operator.names import ConditionReason
 
 KEEP_SECONDS: Final = 10.0
 """Reconciles within this time share one answer; a changed Secret is seen after it."""
+FORGET_SECONDS: Final = 7200.0
+"""What nobody has asked for so long belongs to no pool any more: twice the longest period at which pools ask."""
 
 
 class KubernetesSecrets:
@@ -24,13 +26,14 @@ class KubernetesSecrets:
         self._api = api
         self._monotonic = monotonic
         self._kept: dict[tuple[str, str], tuple[float, Credentials | Problem]] = {}
+        self._asked: dict[tuple[str, str], float] = {}
 
     async def credentials(self, namespace: str, name: str) -> Credentials | Problem:
         """Keys `username`, `password`, `ca.crt`; what is wrong with the Secret is a Problem.
 
         While the API server is away, or in trouble, the last answer stands.
         """
-        now = self._monotonic()
+        now = self._asked[namespace, name] = self._monotonic()
         kept = self._kept.get((namespace, name))
         if kept is not None and now - kept[0] < KEEP_SECONDS:
             return kept[1]
@@ -49,6 +52,13 @@ class KubernetesSecrets:
             )
         self._kept[namespace, name] = (now, answer)
         return answer
+
+    def forget_unasked(self) -> None:
+        """Keep no credentials of pools that are gone; called now and then."""
+        before = self._monotonic() - FORGET_SECONDS
+        for secret in [secret for secret, asked in self._asked.items() if asked < before]:
+            del self._asked[secret]
+            self._kept.pop(secret, None)
 
 
 def _refused(error: ApiError, namespace: str, name: str) -> Problem:

@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
@@ -21,6 +21,8 @@ from pool_operator.backends.kubernetes import objects, paths
 from pool_operator.backends.kubernetes.cache import ClusterCache
 from pool_operator.names import GROUP, PLURAL, VERSION
 
+MOST_GONE: Final = 10_000
+"""Deleted pools remembered, so that a late event brings none back; UIDs never come again."""
 Raw = Any  # kopf hands over a read-only view of the raw object
 
 
@@ -47,7 +49,7 @@ class Intake:
         self._on_pool = on_pool
         self._on_pool_gone = on_pool_gone
         self.pools: dict[str, tuple[PoolKey, int]] = {}  # UID -> key, resourceVersion
-        self._gone: set[str] = set()
+        self._gone: dict[str, None] = {}
 
     def pool(self, raw: Raw, *, deleted: bool = False) -> None:
         uid, version = raw["metadata"]["uid"], objects.version(raw)
@@ -61,7 +63,9 @@ class Intake:
     def pool_gone(self, uid: str, key: PoolKey) -> None:
         if uid in self._gone:
             return
-        self._gone.add(uid)
+        self._gone[uid] = None
+        if len(self._gone) > MOST_GONE:
+            del self._gone[next(iter(self._gone))]
         self.pools.pop(uid, None)
         self._on_pool_gone(key, uid)
 
