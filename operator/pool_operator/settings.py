@@ -31,9 +31,11 @@ class OperatorSettings(BaseModel):
     allowed_redis_hosts: tuple[str, ...] = Field(
         default=(), description="glob patterns of Redis hosts that pools may name; empty: any"
     )
-    allow_service_accounts: bool = Field(default=False, description="accept template.spec.serviceAccountName")
+    allow_service_accounts: bool = Field(
+        default=False, description="accept serviceAccountName and service account tokens in templates"
+    )
     allow_host_access: bool = Field(
-        default=False, description="accept host namespaces, hostPath and privileged in templates"
+        default=False, description="accept host namespaces, hostPath, privileged and added capabilities in templates"
     )
     log_format: str = Field(default="text", pattern="^(text|json)$", description="text or json")
     log_level: str = Field(

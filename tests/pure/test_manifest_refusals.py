@@ -15,7 +15,13 @@ def spec(pod=None, **worker):
     return pool_spec(template={"spec": {"containers": [WORKER | worker], **(pod or {})}})
 
 
-ACCOUNTS = [({"serviceAccountName": "admin"}, "serviceAccountName"), ({"serviceAccount": "admin"}, "serviceAccount")]
+TOKEN = {"sources": [{"configMap": {"name": "a"}}, {"serviceAccountToken": {"path": "token"}}]}
+ACCOUNTS = [
+    ({"serviceAccountName": "admin"}, "serviceAccountName"),
+    ({"serviceAccount": "admin"}, "serviceAccount"),
+    ({"automountServiceAccountToken": True}, "automountServiceAccountToken"),
+    ({"volumes": [{"name": "t", "projected": TOKEN}]}, "volumes[0].projected.sources[1].serviceAccountToken"),
+]
 HOST = [
     ({"hostNetwork": True}, "hostNetwork"),
     ({"hostPID": True}, "hostPID"),
@@ -50,10 +56,15 @@ def test_access_to_the_host_needs_the_installations_permission(pod, field):
     [
         ({"securityContext": {"privileged": True}}, "containers[0].securityContext.privileged"),
         ({"ports": [{"containerPort": 80, "hostPort": 80}]}, "containers[0].ports"),
+        *(
+            ({"securityContext": {"capabilities": {"add": [name]}}}, "containers[0].securityContext.capabilities.add")
+            for name in ("SYS_ADMIN", "ALL", "NET_RAW")
+        ),
     ],
 )
 def test_the_worker_container_is_judged_too(worker, field):
-    assert f"spec.template.spec.{field}" in refusal(spec(**worker), Allowed())
+    assert f"spec.template.spec.{field}" in refusal(spec(**worker), Allowed(service_accounts=True))
+    assert refusal(spec(**worker), Allowed(host_access=True)) == ""
 
 
 @pytest.mark.parametrize(
@@ -62,6 +73,10 @@ def test_the_worker_container_is_judged_too(worker, field):
         {},
         {"serviceAccountName": "default"},
         {"hostNetwork": False, "volumes": [{"name": "a", "emptyDir": {}}]},
+        {"automountServiceAccountToken": False},
+        {"initContainers": [{"name": "a", "securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}}}]},
+        {"volumes": [{"name": "a", "projected": {"sources": [{"secret": {"name": "s"}}]}}]},
+        {"volumes": [{"name": "a", "projected": "none"}], "containers": [{"securityContext": {"capabilities": []}}]},
         {"volumes": "no list", "initContainers": ["no object"], "securityContext": []},
     ],
 )

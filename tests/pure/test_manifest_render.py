@@ -63,6 +63,8 @@ def test_a_service_named_redis_injects_nothing_and_no_token_is_mounted():
     pod = render(pool())["spec"]["template"]["spec"]
     assert pod["enableServiceLinks"] is False
     assert pod["automountServiceAccountToken"] is False
+    asking = {**pool().spec.template, "spec": {**pool().spec.template["spec"], "automountServiceAccountToken": True}}
+    assert render(pool(template=asking))["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def _template(pool: PoolObject, labels: Mapping[str, str]) -> Json:
     template["metadata"]["labels"] = {**(metadata.get("labels") or {}), **labels}
     pod = template.setdefault("spec", {})
     pod["enableServiceLinks"] = False  # a Service named `redis` would inject REDIS_PORT=tcp://…
-    pod["automountServiceAccountToken"] = False
+    # true only where the installation allows it: else the template was refused
+    pod["automountServiceAccountToken"] = pod.get("automountServiceAccountToken") is True
     pod["terminationGracePeriodSeconds"] = grace_seconds(spec)
     worker = next((one for one in pod.get("containers") or () if one.get("name") == WORKER_CONTAINER), None)
     if worker is not None:

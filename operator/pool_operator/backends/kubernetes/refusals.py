@@ -18,6 +18,8 @@ from pool_operator.backends.kubernetes.causes import one_line
 ACCOUNTS: Final = "--allow-service-accounts"
 HOST: Final = "--allow-host-access"
 CONTAINERS: Final = ("initContainers", "containers", "ephemeralContainers")
+HARMLESS_CAPABILITIES: Final = frozenset({"NET_BIND_SERVICE"})
+"""What the restricted Pod Security standard lets everybody add."""
 _UNTYPED: Final = "failed to create typed patch object"
 _ABOUT: Final = re.compile(rf'^(Deployment\.apps "[^"]*" is invalid|{_UNTYPED} \([^)]*\)): *\.?')
 Raw = Mapping[str, Any]
@@ -50,12 +52,17 @@ def _asked(pod: Raw) -> Iterator[tuple[str, str]]:
     for field in ("serviceAccountName", "serviceAccount"):
         if pod.get(field) not in {None, "", "default"}:
             yield field, ACCOUNTS
+    if pod.get("automountServiceAccountToken"):
+        yield "automountServiceAccountToken", ACCOUNTS
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(field):
             yield field, HOST
     for number, volume in _listed(pod, "volumes"):
         if "hostPath" in volume:
             yield f"volumes[{number}].hostPath", HOST
+        for part, source in _listed(volume.get("projected"), "sources"):
+            if "serviceAccountToken" in source:
+                yield f"volumes[{number}].projected.sources[{part}].serviceAccountToken", ACCOUNTS
     if _host_process(pod):
         yield "securityContext.windowsOptions.hostProcess", HOST
     for kind in CONTAINERS:
@@ -63,10 +70,18 @@ def _asked(pod: Raw) -> Iterator[tuple[str, str]]:
             context = container.get("securityContext")
             if isinstance(context, Mapping) and context.get("privileged"):
                 yield f"{kind}[{number}].securityContext.privileged", HOST
+            if _added(context) - HARMLESS_CAPABILITIES:
+                yield f"{kind}[{number}].securityContext.capabilities.add", HOST
             if _host_process(container):
                 yield f"{kind}[{number}].securityContext.windowsOptions.hostProcess", HOST
             if any(port.get("hostPort") for _, port in _listed(container, "ports")):
                 yield f"{kind}[{number}].ports: hostPort", HOST
+
+
+def _added(context: object) -> set[str]:
+    capabilities = context.get("capabilities") if isinstance(context, Mapping) else None
+    found = capabilities.get("add") if isinstance(capabilities, Mapping) else None
+    return {str(one) for one in found} if isinstance(found, list) else set()
 
 
 def _host_process(raw: Raw) -> bool:
@@ -75,8 +90,8 @@ def _host_process(raw: Raw) -> bool:
     return isinstance(options, Mapping) and bool(options.get("hostProcess"))
 
 
-def _listed(raw: Raw, field: str) -> Iterator[tuple[int, Raw]]:
-    found = raw.get(field)
+def _listed(raw: object, field: str) -> Iterator[tuple[int, Raw]]:
+    found = raw.get(field) if isinstance(raw, Mapping) else None
     for number, one in enumerate(found if isinstance(found, list) else ()):
         if isinstance(one, Mapping):
             yield number, one
