@@ -139,6 +139,20 @@ def test_a_description_forged_in_a_title_changes_no_limit(program, library, tmp_
 # --- the folder of a job ------------------------------------------------------------------------------------
 
 
+def test_a_folder_that_is_just_being_made_is_not_taken_for_an_abandoned_one(tmp_path, monkeypatch):
+    lock = fcntl.flock
+
+    def while_somebody_looks(file, how):
+        if how == fcntl.LOCK_EX:  # the owner's; who looks for leftovers does not wait
+            remove_abandoned(tmp_path)
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", while_somebody_looks)
+    with workspace(tmp_path) as folder:
+        assert folder.is_dir()
+        (folder / "audio.s16").touch()
+
+
 def test_a_jobs_folder_is_gone_after_it_however_it_ends(tmp_path):
     with workspace(tmp_path) as folder:
         (folder / "big").write_bytes(b"x")

@@ -19,6 +19,7 @@ from pool_worker.media.errors import MachineError
 
 PREFIX = "processingpool-job-"
 _LOCK = ".lock"
+_NEW_LOCK = ".lock.new"
 
 
 @contextlib.contextmanager
@@ -32,15 +33,22 @@ def workspace(parent: Path | None = None) -> Iterator[Path]:
     remove_abandoned(base)
     try:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        lock = _locked(folder)
     except OSError as error:
         raise MachineError(disk_sentence(error, base)) from None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """Locked before it has its name: a lock file that can be seen and is free means that its owner is gone."""
+    lock = os.open(folder / _NEW_LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    (folder / _NEW_LOCK).rename(folder / _LOCK)
+    return lock
 
 
 def remove_abandoned(base: Path) -> None:
