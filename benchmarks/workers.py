@@ -87,6 +87,8 @@ def seconds_until_finished(client: Redis, queue: str, number: int, *, limit_seco
     """From now on."""
     started = time.monotonic()
     while finished(client, queue) < number:
+        if (failed := client.zcard(keys.failed(PREFIX, queue))) > 0:
+            raise RuntimeError(f"{failed} jobs of {queue} failed")
         if time.monotonic() - started > limit_seconds:
             raise RuntimeError(f"{finished(client, queue)} of {number} jobs of {queue} finished in {limit_seconds:g} s")
         time.sleep(0.01)
