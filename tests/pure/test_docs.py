@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
     ROOT / "CHANGELOG.md",
@@ -109,6 +110,6 @@ def test_variables_that_documents_name_are_read_by_the_code():
     )
     named = {
         name for path in DOCUMENTS for name in re.findall(r"PROCESSINGPOOL_([A-Z_]+[A-Z])", path.read_text("utf-8"))
-    }
+    } - {"SLOTZ"}  # the mistyped one of docs/bad-input.md
     assert named
     assert {name for name in named if name.lower() not in fields and f"PROCESSINGPOOL_{name}" not in code} == set()
