@@ -40,9 +40,7 @@ WRONG = {
         "spec.redis.zzz: is not a field of a pool; there are credentialsSecretRef, database, host, keyPrefix, port, tls"
     ),
     ("maxReplicas: 3", "maxReplicas: many"): "spec.maxReplicas: 'many': must be a whole number; correct it",
-    ("maxReplicas: 3", "maxReplicas: 50000"): (
-        "spec.maxReplicas: 50000: must be at most 10000; correct it"
-    ),
+    ("maxReplicas: 3", "maxReplicas: 50000"): ("spec.maxReplicas: 50000: must be at most 10000; correct it"),
     ("  maxReplicas: 3\n", ""): "spec.maxReplicas: is missing; add it",
     ("minReplicas: 0", "budget: {pricePerReplicaHour: 0.69}"): (
         "spec.budget.pricePerReplicaHour: 0.69: must be text; put it in quotes"
@@ -54,7 +52,10 @@ WRONG = {
     ("[{name: default}]", "[]"): "spec.queues: a list: must have at least 1 item; correct it",
     ("[{name: default}]", "default"): "spec.queues: 'default': must be a list; correct it",
     ("[{name: default}]", "[{name: a}, {name: a}]"): "spec.queues: 'a' stands there twice; remove one",
-    ("[{name: default}]", "[{name: a}, {nme: b}]"): "spec.queues[1].nme: is not a field of a pool; did you mean 'name'?",
+    (
+        "[{name: default}]",
+        "[{name: a}, {nme: b}]",
+    ): "spec.queues[1].nme: is not a field of a pool; did you mean 'name'?",
     ("{spec: {containers: [{name: worker}]}}", "x"): "spec.template: 'x': must be an object; correct it",
     ("minReplicas: 0", "maxReplicas: 4"): "line 7, column 3: is not YAML: the key 'maxReplicas' stands there twice",
     ("queues: [", "queues: ]"): "line 5, column 11: is not YAML: expected the node content, but found ']'",
