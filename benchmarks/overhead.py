@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo.speech import make_clips
+from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 from tests.control_plane.process import Child
@@ -21,7 +22,6 @@ from benchmarks.numbers import quantile, row, spread_ms
 from benchmarks.process import cpu_seconds_with_children
 from pool_contract.jobs import ARGUMENT, TRANSCRIBE, TranscriptionJob
 from pool_worker.transcribe.model import models_folder
-from redis import Redis
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
 JOBS_A_ROUND = int(os.environ.get("JOBS", "1000"))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import aiohttp
+from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from rq import Queue
 from rq.serializers import JSONSerializer
@@ -24,10 +25,10 @@ from tests.servers import Server, redis_server
 from benchmarks import cluster
 from benchmarks.numbers import quantile, row, spread_ms
 from pool_contract import keys
-from redis import Redis
 
 SAMPLES = int(os.environ.get("SAMPLES", "120"))
 WARM_UP = 5
+POOLS = 4
 JOBS = 7
 """Enqueued in one transaction; the pool's maximum is higher, so that the full target is this number."""
 POLL_SECONDS = 5.0
@@ -72,39 +73,33 @@ class Samples:
 
 
 def _measure(plane: ControlPlane, server: Server, name: str, *, samples: int, with_floor: bool) -> Samples:
-    taken = Samples()
+    """Several pools in turn: one comes back to zero while another is measured."""
+    taken, gaps = Samples(), random.Random(SEED)
+    names = [f"{name}-{number}" for number in range(POOLS)]
     with cluster.operator(plane, "--poll-seconds", str(POLL_SECONDS)), server.client() as client:
-        cluster.apply(plane, cluster.pool(name, server.port, name))
-        path = cluster.deployment_path(name)
-        cluster.until(lambda: _at_rest(plane, path), f"the pool {name} is at rest")
+        cluster.apply(plane, *(cluster.pool(one, server.port, one) for one in names))
         audit = cluster.AuditLog(plane)
-        gaps = random.Random(SEED)
 
-        def ours() -> float:
+        def ours(one: str) -> float:
+            path = cluster.deployment_path(one)
+            cluster.until(lambda: _at_rest(plane, path), f"the pool {one} is at zero")
+            time.sleep(gaps.uniform(0.3, 1.3))  # so that no sample stands in step with the poll
             generation = plane.get(path)["metadata"]["generation"]
-            seconds = _sample(client, name, audit, lambda entry: _is_scale(entry, name))
+            seconds = _sample(client, one, audit, lambda entry: _is_scale(entry, one))
             seen = plane.get(path)
             taken.full.append(seen["spec"]["replicas"] == JOBS and seen["metadata"]["generation"] == generation + 1)
-            _empty(client, name)
-            cluster.until(lambda: _at_rest(plane, path), f"the pool {name} is at zero again")
-            time.sleep(gaps.uniform(0.3, 1.3))  # so that no sample stands in step with the poll
+            _empty(client, one)
             return seconds
 
-        def both() -> None:
-            taken.ours.append(ours())
-            if with_floor:
-                taken.floor.append(floor.sample(client, audit))
-
         with _Floor(plane, server, f"{name}-floor") as floor:
-            for _ in range(WARM_UP):
-                both()
-            taken.ours.clear()
-            taken.floor.clear()
-            taken.full.clear()
-            for _ in range(samples):
-                both()
+            for number in range(WARM_UP + samples):
+                if number == WARM_UP:
+                    taken = Samples()
+                taken.ours.append(ours(names[number % POOLS]))
+                if with_floor:
+                    taken.floor.append(floor.sample(client, audit))
         audit.close()
-        plane.kubectl("delete", "pool", name, "--namespace", cluster.NAMESPACE, "--timeout=60s")
+        plane.kubectl("delete", "pools", "--all", "--namespace", cluster.NAMESPACE, "--timeout=60s")
     return taken
 
 

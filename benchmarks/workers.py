@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 from tests.control_plane.process import Child
 from tests.servers import Server
 
 from pool_contract import keys
-from redis import Redis
 
 BIN = Path(sys.executable).parent
 PREFIX = keys.DEFAULT_PREFIX

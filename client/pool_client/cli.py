@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 from rich.console import Console
 from rich.table import Table
@@ -22,7 +23,6 @@ from pool_client.errors import ClientError
 from pool_client.files import media_files
 from pool_client.states import ENDED, JobState
 from pool_client.trouble import is_wrong_type, trouble, wrong_type
-from redis import Redis
 
 if TYPE_CHECKING:
     from pool_client.client import Client

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from redis import Redis
 from redis.exceptions import ResponseError
 from rq import Queue, Retry
 from rq.defaults import RQ_KEY_PREFIX
@@ -32,7 +33,6 @@ from pool_client.states import ENDED, JobState, read_states
 from pool_contract import keys
 from pool_contract.jobs import ARGUMENT, TRANSCRIBE, JobError, TranscriptionJob
 from pool_contract.messages import PoolSettings
-from redis import Redis
 
 RESULT_SECONDS: Final = 7 * 86400
 FAILURE_SECONDS: Final = 365 * 86400

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from pool_contract import keys
 from redis import Redis
+
+from pool_contract import keys
 
 ENDED: Final = frozenset({"finished", "failed", "canceled", "stopped"})
 EXCEPTION_PATH: Final = re.compile(r"^(?:\w+\.)+(?=\w+(?:: |$))")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from redis import Redis, RedisError
 from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, ResponseError
 
 from pool_client.connect import Target
 from pool_contract import keys
 from pool_contract.server_words import server_words
-from redis import Redis, RedisError
 
 REGISTRIES: Final = (keys.wip, keys.scheduled, keys.deferred, keys.failed, keys.canceled, keys.finished)
 _LOGIN: Final = ("NOAUTH", "WRONGPASS", "HELLO must be called", "invalid username-password", "Authentication required")

@@ -15,6 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, TypeVar, cast
 
+from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -35,7 +36,6 @@ from pool_contract.replies import (
     reclaimed,
     swept,
 )
-from redis import Redis
 
 __all__ = [
     "HEARTBEAT_SECONDS",

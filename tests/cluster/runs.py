@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pool_contract import keys
 from redis import Redis
+
+from pool_contract import keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
 from rq import Queue, Retry
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -19,7 +20,6 @@ from tests.cluster.waiting import PATIENCE_SECONDS, until
 from tests.node.cluster import REDIS_PORT, Cluster
 
 from pool_contract import keys
-from redis import Redis
 
 WORKLOAD = Path(__file__).with_name("workload.py")
 WORKER_IMAGE = "processing-pool-worker:0.1.0"

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 
+import redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry as RedisRetry
 from rq import Queue, Retry, Worker
@@ -18,7 +19,6 @@ from tests.faults.crew import GRACE_SECONDS, JOBS, LEASE_SECONDS, POOL_UID, QUEU
 from tests.faults.keeper import MAX_LOSSES
 from tests.faults.results import PREFIX, unfinished
 
-import redis
 from pool_contract import keys, scripts
 from pool_contract.messages import DrainOrder, PoolSettings
 from pool_contract.scripts import Scripts

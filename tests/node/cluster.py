@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+import redis
 from tests.control_plane.binaries import require
 from tests.control_plane.plane import KUBERNETES_SERVICE, ControlPlane, Options
 from tests.control_plane.process import Child, free_ports
 from tests.node import containers
 from tests.node.host import Run, clear_leftovers, raise_inotify_limit
 from tests.node.network import GATEWAY, Network
-
-import redis
 
 ROOT = Path(__file__).resolve().parents[2]
 REDIS_PORT = 6379
@@ -94,10 +93,11 @@ class Cluster:
         self._until(self._node_ready, "the node is ready")
 
     def stop(self) -> None:
-        """kubelet first, so that nothing is started again; then the pods, with whatever else is left."""
+        """kubelet first, so that nothing is started again; the pods before the API server, which would wait for their watches."""
         self.redis.close()
         while self.children:
             self.children.pop().stop()
+        self.run.end_processes()
         self.plane.stop()
         self.run.end()
 

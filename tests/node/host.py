@@ -116,7 +116,7 @@ class Run:
 
     def end(self) -> None:
         """Clear up everything, whatever state it is in. Also works on the leftovers of a run that was killed."""
-        self._end_processes()
+        self.end_processes()
         for mount in self._mounts():
             subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
         if left := self._mounts():
@@ -135,7 +135,7 @@ class Run:
             self._lock.close()
             self._lock = None
 
-    def _end_processes(self) -> None:
+    def end_processes(self) -> None:
         end = time.monotonic() + GONE_SECONDS
         while pids := self._pids():
             for pid in pids:

@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
+import redis
 from rq.timeouts import JobTimeoutException
 
-import redis
 from pool_contract.scripts import Claimed
 from pool_worker import memory
 from pool_worker.bell import Bell

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from redis import Redis, RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
 from pool_contract import keys
 from pool_contract.local import read_endpoint
-from redis import Redis, RedisError
 
 COMMAND = str(Path(sys.executable).with_name("processingpool"))
 HERE = Path(__file__).parent

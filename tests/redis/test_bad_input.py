@@ -10,13 +10,13 @@ from importlib import import_module
 
 import pytest
 import yaml
+from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 from tests.redis.local_run import COMMAND, machine, until
 
 from pool_contract import keys
 from pool_operator.cli import COMMANDS
-from redis import Redis
 
 
 @pytest.fixture

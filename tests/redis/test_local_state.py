@@ -9,11 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from redis import AuthenticationError, Redis
 
 from pool_operator.backends.local import server
 from pool_operator.backends.local.server import EmbeddedServer, ServerError
 from pool_operator.backends.local.state import PoolBusyError, StateFolder
-from redis import AuthenticationError, Redis
 
 SLEEPER = [sys.executable, "-S", "-c", "import signal; print(1, flush=True); signal.pause()"]
 STUBBORN = [

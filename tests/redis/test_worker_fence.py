@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+import redis
 from redis.client import Pipeline
 from rq import Queue, Retry, SimpleWorker
 from rq.executions import Execution
@@ -12,7 +13,6 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
-import redis
 from pool_contract.scripts import Scripts, claim, register, release
 from pool_worker.admission import AllowList
 from pool_worker.commit import commit

@@ -10,13 +10,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from redis import ConnectionError as RedisConnectionError
 from tests.fixtures import tiny_whisper
 from tests.redis.worker_harness import Bench, eventually, workers
 
 from pool_worker.events import Inbox
 from pool_worker.replica import Replica
 from pool_worker.settings import Settings
-from redis import ConnectionError as RedisConnectionError
 
 OK = (200, "ok\n")
 NOT_YET = (503, "the model is not loaded yet\n")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from redis import RedisError
 from rq.job import Job
 from rq.results import Result
 
@@ -14,7 +15,6 @@ from pool_worker.connection import REDIS_TROUBLE, Link, pause_seconds
 from pool_worker.errors import ClaimLostError, NotCommittedError
 from pool_worker.fence import Fence, FencedRedis
 from pool_worker.run import Run, RunPhase
-from redis import RedisError
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ import time
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from redis import Redis, RedisError, SSLConnection, exceptions
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.connection import ConnectionPool
 from redis.retry import Retry
@@ -16,7 +17,6 @@ from pool_contract.redis_url import url_options
 from pool_contract.server_words import server_words
 from pool_worker.errors import WorkerError
 from pool_worker.settings import Settings
-from redis import Redis, RedisError, SSLConnection, exceptions
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=Redis)

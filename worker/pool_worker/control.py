@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import ValidationError
+from redis import Redis
 
 from pool_contract import keys
 from pool_contract.messages import DrainOrder, PoolSettings
 from pool_worker.settings import Settings
-from redis import Redis
 
 SUSPENDED: Final = "suspended"
 

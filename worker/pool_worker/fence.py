@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from redis import Redis, RedisError, WatchError
 from redis.client import Pipeline
 
 from pool_contract import keys
 from pool_worker.errors import ClaimLostError, NotCommittedError
-from redis import Redis, RedisError, WatchError
 
 STARTED: Final = b"started"
 

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from redis import Redis
+
 from pool_contract.messages import ReplicaReport
 from pool_contract.scripts import Scripts, renew, report
 from pool_worker.connection import REDIS_TROUBLE, Link, connect, pause_seconds
 from pool_worker.settings import Settings
 from pool_worker.slots import Slots
-from redis import Redis
 
 log = logging.getLogger(__name__)
 REPORT_GAP_SECONDS: Final = 0.5  # starts and ends of short jobs are reported together

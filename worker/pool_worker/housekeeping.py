@@ -10,11 +10,12 @@ import threading
 import time
 from typing import Final
 
+from redis import Redis
+
 from pool_contract.messages import PoolSettings
 from pool_contract.scripts import Scripts, due, ready, reclaim, sweep
 from pool_worker.connection import REDIS_TROUBLE, Link, connect
 from pool_worker.settings import Settings
-from redis import Redis
 
 log = logging.getLogger(__name__)
 DUE_PERIOD_SECONDS: Final = 1.0

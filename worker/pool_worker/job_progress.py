@@ -6,9 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from rq.job import Job
-
 import redis
+from rq.job import Job
 
 SAVE_INTERVAL_SECONDS = 1.0
 META_FIELD = "progress"

@@ -15,6 +15,8 @@ import time
 from queue import Empty
 from typing import Final
 
+from redis import Redis
+
 from pool_contract.messages import DrainOrder
 from pool_contract.scripts import Scripts
 from pool_worker import control
@@ -24,7 +26,6 @@ from pool_worker.events import Event, Inbox
 from pool_worker.replica import Replica
 from pool_worker.run import RunPhase
 from pool_worker.settings import Settings
-from redis import Redis
 
 log = logging.getLogger(__name__)
 CONTROL_PERIOD_SECONDS: Final = 1.0

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from uuid import uuid4
 
+from redis import Redis
+
 from pool_contract.messages import JobReport, PoolSettings, ReplicaPhase, ReplicaReport
 from pool_contract.scripts import Scripts, register, report
 from pool_worker import memory
@@ -31,7 +33,6 @@ from pool_worker.settings import Settings
 from pool_worker.slot_job import SlotJob
 from pool_worker.slots import Slots
 from pool_worker.surroundings import Surroundings
-from redis import Redis
 
 log = logging.getLogger(__name__)
 DEAD_BEATS = 5

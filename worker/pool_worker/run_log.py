@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 import redis
+
 from pool_contract import keys
 
 _logger = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from redis import WatchError
 from redis.client import Pipeline
 from rq.job import Job, JobStatus
 from rq.utils import now
@@ -13,7 +14,6 @@ from rq.utils import now
 from pool_contract import keys
 from pool_contract.scripts import Claimed
 from pool_worker.admission import AllowList, RefusedError, defined_there, not_allowed, unpack
-from redis import WatchError
 
 log = logging.getLogger(__name__)
 PROGRESS: Final = "progress"  # of a job's meta

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from redis import Redis
 from redis.client import Pipeline
 from rq import Queue
 from rq.executions import Execution
@@ -23,7 +24,6 @@ from pool_worker.refusals import objection, tell_failure_callback
 from pool_worker.run import Run, RunPhase
 from pool_worker.slot_job import SlotJob
 from pool_worker.surroundings import Surroundings
-from redis import Redis
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

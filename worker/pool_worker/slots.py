@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Final
 from uuid import uuid4
 
+from redis import Redis
+
 from pool_contract.scripts import Call, Claimed, ClaimReply, Refusal, Scripts, claim
 from pool_worker.bell import Bell
 from pool_worker.connection import REDIS_TROUBLE, connect, pause_seconds
@@ -16,7 +18,6 @@ from pool_worker.fence import FencedRedis
 from pool_worker.run import Run, RunPhase
 from pool_worker.slot_worker import SlotWorker
 from pool_worker.surroundings import Surroundings
-from redis import Redis
 
 log = logging.getLogger(__name__)
 TRIALS_ON_LEAVING: Final = 4  # about two seconds

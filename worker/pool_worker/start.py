@@ -9,6 +9,8 @@ from collections.abc import Callable
 from queue import Empty
 from typing import TypeVar
 
+from redis import Redis
+
 from pool_worker import control, health, logs
 from pool_worker.connection import REDIS_TROUBLE, connect, is_refusal, pause_seconds, sentence
 from pool_worker.errors import WorkerError
@@ -16,7 +18,6 @@ from pool_worker.events import Event, Inbox
 from pool_worker.lifecycle import Lifecycle, is_orphan
 from pool_worker.replica import Replica
 from pool_worker.settings import Settings, environment_name, unknown
-from redis import Redis
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

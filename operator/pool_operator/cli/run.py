@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from pool_client.connect import Parser, Target, open_options, url_of
@@ -32,7 +33,6 @@ from pool_operator.backends.local.server import ServerError
 from pool_operator.backends.local.state import PoolBusyError
 from pool_operator.backends.local.template import TemplateError
 from pool_operator.cli.run_screen import Screen, lifetimes, price_per_hour, settings_of
-from redis import Redis
 
 LONGEST_GRACE_SECONDS: Final = 7200
 SHOWN_FAILURES: Final = 10

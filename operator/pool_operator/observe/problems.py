@@ -6,10 +6,11 @@ import socket
 import ssl
 from typing import Final
 
+from redis import exceptions
+
 from pool_contract.server_words import server_words
 from pool_operator.backends.base import Problem
 from pool_operator.names import ConditionReason
-from redis import exceptions
 
 _FORBIDDEN: Final = ("NOPERM", "The user executing the script can't", "ACL failure in script")
 
