@@ -80,10 +80,14 @@ def _measure(plane: ControlPlane, server: Server, name: str, *, samples: int, wi
         cluster.apply(plane, *(cluster.pool(one, server.port, one) for one in names))
         audit = cluster.AuditLog(plane)
 
+        def pause() -> None:
+            """Apart from what the sample before has left to do, and in step with no poll."""
+            time.sleep(gaps.uniform(0.5, 1.5))
+
         def ours(one: str) -> float:
             path = cluster.deployment_path(one)
             cluster.until(lambda: _at_rest(plane, path), f"the pool {one} is at zero")
-            time.sleep(gaps.uniform(0.3, 1.3))  # so that no sample stands in step with the poll
+            pause()
             generation = plane.get(path)["metadata"]["generation"]
             seconds = _sample(client, one, audit, lambda entry: _is_scale(entry, one))
             seen = plane.get(path)
@@ -95,9 +99,10 @@ def _measure(plane: ControlPlane, server: Server, name: str, *, samples: int, wi
             for number in range(WARM_UP + samples):
                 if number == WARM_UP:
                     taken = Samples()
-                taken.ours.append(ours(names[number % POOLS]))
                 if with_floor:
+                    pause()
                     taken.floor.append(floor.sample(client, audit))
+                taken.ours.append(ours(names[number % POOLS]))
         audit.close()
         plane.kubectl("delete", "pools", "--all", "--namespace", cluster.NAMESPACE, "--timeout=60s")
     return taken
