@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.servers import binaries, redis_server
@@ -9,6 +12,10 @@ from tests.servers import binaries, redis_server
 # a busy machine is no failure: nothing here is timed
 settings.register_profile("product", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("product")
+
+# a shell that starts tests in the background lets them ignore Ctrl-C, and every process that they start with them
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=sorted(binaries(), reverse=True))

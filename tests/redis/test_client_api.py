@@ -97,7 +97,7 @@ def test_the_same_file_is_submitted_once_until_it_changes(client, redis, tmp_pat
 def test_follow_gives_each_change_until_the_end(client, redis):
     identifier = client.submit(TranscriptionJob(source="/media/a.mp3"))
     job = fetch(redis, identifier)
-    seen = []
+    seen, threads = [], []
 
     def move(state):
         seen.append((state.status, state.progress))
@@ -111,7 +111,10 @@ def test_follow_gives_each_change_until_the_end(client, redis):
 
     for state in client.follow(identifier, timeout_seconds=60):
         if state.status != "finished":
-            threading.Thread(target=move, args=(state,)).start()
+            threads.append(threading.Thread(target=move, args=(state,)))
+            threads[-1].start()
+    for thread in threads:  # its last call may still be on its way
+        thread.join()
     assert seen == [("queued", None), ("started", None), ("started", 0.25)]
     assert state.status == "finished"
 
