@@ -136,6 +136,7 @@ class Run:
             self._lock = None
 
     def end_processes(self) -> None:
+        """Kill the pods, and what else of this run is left."""
         end = time.monotonic() + GONE_SECONDS
         while pids := self._pids():
             for pid in pids:
