@@ -2,7 +2,7 @@
 # Build the images that tests/cluster runs, from the product's own Dockerfile, and export them as archives.
 #
 # usage: build.sh     (root; needs buildah, and mmdebstrap where python:3.12-slim is not at hand)
-# Environment: BASE=pull fetches the real python:3.12-slim from its registry; MODEL_FOLDER is baked into the worker
+# Environment: GPU=1 adds the GPU libraries to the worker; BASE=pull fetches the real python:3.12-slim from its registry; MODEL_FOLDER is baked into the worker
 # (default: the installed model tiny.en).
 # Prints the folder of operator.tar, worker.tar and pause.tar as its last line:
 # ${XDG_CACHE_HOME:-~/.cache}/processing-pool/images/<hash of everything that goes in>. Nothing is done if it is there.
@@ -34,7 +34,7 @@ mkdir "$context"
   Dockerfile .dockerignore pyproject.toml README.md LICENSE contract client operator worker requirements) | tar -C "$context" -xf -
 mkdir "$context/models"
 cp -r "$model" "$context/models/"
-hash=$( (cd "$context" && find . -type f -print0 | sort -z | xargs -0 sha256sum; sha256sum "$here"/*.sh; echo "${BASE:-}") | sha256sum | cut -c1-16)
+hash=$( (cd "$context" && find . -type f -print0 | sort -z | xargs -0 sha256sum; sha256sum "$here"/*.sh; echo "${BASE:-}${GPU:+ gpu}") | sha256sum | cut -c1-16)
 folder=$cache/images/$hash
 if [ -e "$folder/worker.tar" ]; then
   touch "$folder" # the most recently used ones are kept
@@ -72,7 +72,7 @@ bud() { # target, further arguments
     { tail -50 "$temporary/$target.log" >&2; say "$target could not be built"; exit 1; }
 }
 bud operator
-bud worker --build-arg "MODEL=models/$(basename "$model")"
+bud worker --build-arg "MODEL=models/$(basename "$model")" ${GPU:+--build-arg "GPU=$GPU"}
 
 # The pause image holds a pod's network open; it needs nothing but to sleep.
 container=$("${buildah[@]}" from --pull-never "$base")
