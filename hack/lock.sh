@@ -22,5 +22,5 @@ echo "hatchling>=1.27" | "$uv" pip compile --quiet --universal --generate-hashes
 compile operator.txt operator
 compile worker.txt worker
 compile worker-gpu.txt worker gpu
-compile dev.txt operator client worker demo dev
+compile dev.txt operator client worker demo simulate dev
 [ "$out" = requirements ] || diff -ru requirements "$out" || { echo "requirements/ does not fit pyproject.toml: run 'make lock'" >&2; exit 1; }

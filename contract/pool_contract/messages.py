@@ -24,6 +24,15 @@ class ReplicaPhase(StrEnum):
     STOPPING = "Stopping"  # SIGTERM seen: takes nothing new
 
 
+class RunOutcome(StrEnum):
+    """How one run of a job ended."""
+
+    FINISHED = "Finished"
+    FAILED = "Failed"
+    OUT_OF_MEMORY = "OutOfMemory"  # host or GPU; the job may run again
+    LOST = "Lost"  # its lease ended: crash, OOM kill, node loss
+
+
 class JobReport(Message):
     """A running job as its slot sees it."""
 

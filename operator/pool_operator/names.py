@@ -33,6 +33,31 @@ class OnUnknown(StrEnum):
     MINIMUM = "Minimum"
 
 
+class Profile(StrEnum):
+    """What a second of one job's waiting is worth; the numbers are in engine/types.py."""
+
+    ECONOMY = "Economy"
+    BALANCED = "Balanced"
+    FAST = "Fast"
+
+
+class OnExhausted(StrEnum):
+    """What a pool does when its money for the day or the month is spent."""
+
+    PAUSE = "Pause"  # finish what runs, go on by itself when the next day or month begins
+    MINIMUM = "Minimum"  # keep minReplicas
+
+
+class ThresholdMetric(StrEnum):
+    UTILIZATION = "Utilization"  # busy slots of all slots of ready replicas, in percent
+    WAITING = "Waiting"  # jobs that could start now
+
+
+class Direction(StrEnum):
+    UP = "Up"
+    DOWN = "Down"
+
+
 class Condition(StrEnum):
     """Condition types of a pool; all are written on its first status."""
 
@@ -52,12 +77,16 @@ class Reason(StrEnum):
     WORK_FITS = "WorkFits"  # what is there is enough
     WORK_SHRANK = "WorkShrank"  # fewer slots needed: replicas go down
     IDLE = "Idle"  # nothing to do: to the minimum
+    HEADROOM = "Headroom"  # slots kept or started for work expected within one cold start
     AT_MINIMUM = "AtMinimum"
     AT_MAXIMUM = "AtMaximum"
     STABILIZING = "Stabilizing"  # lower wanted, window still runs
     HOLD_UNKNOWN = "HoldUnknown"  # no trustworthy reading: nothing is lowered
     HOLD_CONTRADICTION = "HoldContradiction"  # reading contradicts running work
     CAPACITY_SHORT = "CapacityShort"  # the cluster gives no more
+    BUDGET_EXHAUSTED = "BudgetExhausted"  # the money for the day or the month is spent, or promised to what runs
+    THRESHOLD_NOT_MET = "ThresholdNotMet"  # a sustained threshold has not been over or under its value for long enough
+    PRIMARY_KEEPS_UP = "PrimaryKeepsUp"  # an overflow pool is not needed
     PAUSED = "Paused"
     DRY_RUN = "DryRun"
     INVALID = "Invalid"  # the spec cannot be followed
@@ -77,7 +106,13 @@ class Limit(StrEnum):
 
     MINIMUM = "Minimum"
     MAXIMUM = "Maximum"
-    CAPACITY = "Capacity"
+    SCHEDULE = "Schedule"  # the minimum or maximum of a schedule that holds now
+    THRESHOLD = "Threshold"  # sustained thresholds
+    OVERFLOW = "Overflow"  # the pool that this one overflows for keeps up
+    CONCURRENCY = "Concurrency"  # jobs.maxConcurrent
+    RATE = "Rate"  # jobs.ratePerMinute
+    CAPACITY = "Capacity"  # what the cluster really gives
+    BUDGET = "Budget"
     RUNNING = "Running"  # never below what runs
 
 

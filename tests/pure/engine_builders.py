@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 
+from pool_operator.engine.state import Memory
 from pool_operator.engine.types import (
-    Memory,
+
     Observed,
     PoolSpec,
     QueueReading,

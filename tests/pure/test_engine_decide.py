@@ -8,7 +8,7 @@ import pytest
 from tests.pure.engine_builders import FRESH, NOW, ending, reading, replica, seen, spec, starting, unknown
 
 from pool_operator.engine.decide import decide
-from pool_operator.engine.types import Memory
+from pool_operator.engine.state import Memory
 from pool_operator.names import Limit, Mode, OnUnknown, Reason
 
 

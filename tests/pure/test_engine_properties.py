@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.pure.engine_builders import FRESH, NOW, seen, spec
 
 from pool_operator.engine.decide import decide
-from pool_operator.engine.types import Memory, QueueReading, Reading, Replica, ReplicaPhase, Unknown
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import QueueReading, Reading, Replica, ReplicaPhase, Unknown
 from pool_operator.names import Mode, OnUnknown
 
 QUEUES = ("jobs", "more", "archive?")

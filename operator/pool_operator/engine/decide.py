@@ -12,8 +12,11 @@ from pool_operator.engine.demand import Demand, demand_of
 from pool_operator.engine.drain import marked_besides, plan_drain
 from pool_operator.engine.fleet import Fleet, fleet_of
 from pool_operator.engine.guard import hold_unknown
+from pool_operator.engine.learn import learn
 from pool_operator.engine.limits import Limited, limit
-from pool_operator.engine.types import Decision, Memory, Observed, PoolSpec, Reading, Unknown
+from pool_operator.engine.slots import slots_of
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Decision, Observed, PoolSpec, Reading, Unknown
 from pool_operator.engine.window import Stabilised, stabilise
 from pool_operator.engine.wording import bound, number, short, work
 from pool_operator.names import Limit, Mode, Reason
@@ -33,9 +36,10 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
     """
     fleet = fleet_of(observed, now)
     if spec.deleted:
-        return _ending(spec, observed, fleet, now), Memory()
+        return _ending(spec, observed, fleet, now), memory
     if spec.mode is Mode.PAUSED:
         return _paused(spec, observed, fleet, now), memory
+    memory = learn(spec, observed, fleet, memory, now)
     if isinstance(observed.reading, Unknown):
         decision, after = hold_unknown(spec, observed, observed.reading, memory, now)
     else:
@@ -47,8 +51,9 @@ def _follow(
     spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, memory: Memory, now: float
 ) -> tuple[Decision, Memory]:
     # 1 demand: slots that the work at hand needs; 2 wish: replicas for them
+    slots = slots_of(spec, memory.learned)
     demand = demand_of(spec, reading, fleet)
-    wish = -(-demand.slots // spec.slots_per_replica)
+    wish = -(-demand.slots // slots)
 
     # 3 window: do not go down on a dip
     steady = stabilise(
@@ -66,7 +71,7 @@ def _follow(
     decision = Decision(
         at=now,
         replicas=limited.replicas,
-        slots=spec.slots_per_replica,
+        slots=slots,
         reason=reason,
         message=message,
         limited_by=limited.limited_by,
@@ -77,7 +82,7 @@ def _follow(
         wake_at=_wake_at(reading, steady, now),
         inputs=_inputs(spec, observed, reading, fleet, demand, now),
     )
-    return decision, Memory(proposals=steady.proposals)
+    return decision, replace(memory, proposals=steady.proposals, unknown_since=None)
 
 
 def _explain(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pool_operator.engine.types import Decision, Memory, Observed, PoolSpec, Unknown
+from dataclasses import replace
+
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Decision, Observed, PoolSpec, Unknown
 from pool_operator.engine.wording import number
 from pool_operator.names import Limit, OnUnknown, Reason
 
@@ -32,4 +35,4 @@ def hold_unknown(
         inputs={"unknown_since": unknown.since, "wanted": observed.wanted, "minimum": spec.min_replicas},
     )
     since = unknown.since if memory.unknown_since is None else memory.unknown_since
-    return decision, Memory(proposals=((now, replicas),) if window > 0 else (), unknown_since=since)
+    return decision, replace(memory, proposals=((now, replicas),) if window > 0 else (), unknown_since=since)

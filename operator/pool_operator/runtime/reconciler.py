@@ -12,7 +12,8 @@ from pool_contract.messages import DrainOrder, PoolSettings
 from pool_contract.scripts import Call
 from pool_operator.backends.base import Applied, Backend, PoolObject, Target
 from pool_operator.engine.decide import decide
-from pool_operator.engine.types import Decision, Memory, Observed
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Decision, Observed
 from pool_operator.names import Mode, Reason
 from pool_operator.observe.problems import EndpointError
 from pool_operator.runtime.clock import Clock

@@ -12,7 +12,8 @@ from typing import Final
 from pool_contract.messages import PoolSettings
 from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.backends.base import PoolKey, PoolObject, Problem
-from pool_operator.engine.types import Decision, Memory
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Decision
 from pool_operator.names import ConditionReason
 from pool_operator.observe.connection import Place
 from pool_operator.observe.endpoint import Endpoint
