@@ -6,7 +6,6 @@ from itertools import count
 
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import (
-
     Observed,
     PoolSpec,
     QueueReading,

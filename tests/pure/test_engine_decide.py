@@ -331,9 +331,9 @@ def test_the_window_never_raises():
     assert decided(pool, seen(reading(2), *IDLE[:3]), memory).replicas == 3
 
 
-def test_without_a_window_nothing_is_remembered():
+def test_without_a_window_no_proposal_is_remembered():
     _, memory = decide(spec(), seen(reading(4)), FRESH, NOW)
-    assert memory == FRESH
+    assert memory.proposals == ()
 
 
 def test_the_window_starts_anew_after_an_outage():
