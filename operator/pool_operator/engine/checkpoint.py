@@ -7,8 +7,6 @@ FORMAT grows when that would give them another meaning; what has another format 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
-from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,14 +21,18 @@ class UnreadableError(Exception):
     """This is not, or not any more, how such a value is written."""
 
 
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_ADAPTERS: Final[dict[type, TypeAdapter[Any]]] = {}
+
+
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:  # made when first needed: each costs milliseconds
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def to_data(kind: type[T], value: T) -> Any:
     """Dicts, lists, numbers and texts; a NamedTuple is a list."""
-    return _adapter(cast(Hashable, kind)).dump_python(value, exclude_defaults=True)
+    return _adapter(kind).dump_python(value, exclude_defaults=True)
 
 
 def from_data(kind: type[T], data: Any) -> T:
@@ -40,7 +42,7 @@ def from_data(kind: type[T], data: Any) -> T:
         UnreadableError: the data are of another shape.
     """
     try:
-        return cast(T, _adapter(cast(Hashable, kind)).validate_python(data))
+        return cast(T, _adapter(kind).validate_python(data))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

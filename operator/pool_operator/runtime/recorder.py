@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from pool_operator.backends.base import PoolObject
+from pool_operator.engine.record import Step
 from pool_operator.engine.state import Memory
-from pool_operator.engine.types import Decision, Observed, PoolSpec
 from pool_operator.observe.endpoint import Endpoint
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One call of `decide`: `decide(spec, observed, before, decision.at) == (decision, after)`."""
-
-    spec: PoolSpec
-    observed: Observed
-    before: Memory
-    decision: Decision
-    after: Memory
+__all__ = ["NoRecorder", "Recorder", "Step"]
 
 
 class Recorder(Protocol):
