@@ -205,6 +205,28 @@ def size_hint(prefix: str) -> str:
     return f"{prefix}:pp:hints"
 
 
+def runs(prefix: str, pool: str) -> str:
+    """Stream per pool (its UID): the runs that ended, each a RunRecord as JSON in the field `run`; about the last 2000.
+
+    Written in the transaction that ends a run, and by whatever takes a lost claim back. Expires 30 days after the last.
+    """
+    return f"{prefix}:pp:runs:{pool}"
+
+
+def limits(prefix: str, pool: str) -> str:
+    """Hash per pool (its UID) that the claim script keeps to; no field: no such limit.
+
+    {rate_per_minute, max_concurrent, commitment} come with the settings; {granted, granted_until} is the leader's grant;
+    `used` is the money that claims have ever taken from it: it only grows.
+    """
+    return f"{prefix}:pp:limits:{pool}"
+
+
+def starts(prefix: str, pool: str) -> str:
+    """List per pool (its UID), newest first: when its last `rate_per_minute` runs started, unix seconds."""
+    return f"{prefix}:pp:starts:{pool}"
+
+
 def run_log(prefix: str) -> str:
     """List of JSON lines that the demo's job function appends to (start, end, pid, replica): the independent witness."""
     return f"{prefix}:pp:runlog"

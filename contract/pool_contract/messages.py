@@ -33,6 +33,20 @@ class RunOutcome(StrEnum):
     LOST = "Lost"  # its lease ended: crash, OOM kill, node loss
 
 
+class RunRecord(Message):
+    """One run that ended, as it stands in the stream of its pool."""
+
+    job: str
+    queue: str
+    replica: str
+    seconds: float = Field(ge=0, allow_inf_nan=False, description="from the claim to the end of the job's code")
+    outcome: RunOutcome
+    hint: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="seconds of media; 0: not given")
+    peak: int = Field(default=0, ge=0, description="bytes of host memory at its most, of this job alone; 0: not known")
+    gpu_peak: int = Field(default=0, ge=0, description="the same on the GPU")
+    slots: int = Field(default=1, ge=1, description="slots of its replica at that time")
+
+
 class JobReport(Message):
     """A running job as its slot sees it."""
 
@@ -84,3 +98,8 @@ class PoolSettings(Message):
     max_retries: int = 3
     max_losses: int = 2
     deleted: bool = False
+    rate_per_minute: int | None = Field(default=None, ge=1, description="at most so many jobs start in any 60 seconds")
+    max_concurrent: int | None = Field(default=None, ge=1, description="jobs at once in the whole pool")
+    commitment: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="money that a claim takes from the grant; 0: no hard budget"
+    )

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from math import isfinite
+from typing import Any, NamedTuple
 
-from pool_contract.messages import ReplicaReport
+from pool_contract.messages import ReplicaReport, RunRecord
 
 
 class Refusal(StrEnum):
@@ -18,6 +19,9 @@ class Refusal(StrEnum):
     DRAINED = "Drained"  # the replica carries a drain mark
     RESERVED = "Reserved"  # the replica waits to be empty for a job that must run alone
     STALE = "Stale"  # another process has registered as this replica
+    RATE = "Rate"  # as many jobs as the pool may start in a minute have started
+    CONCURRENCY = "Concurrency"  # as many jobs run as may run in the pool at once
+    BUDGET = "Budget"  # the pool's grant is used up, has ended, or is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,14 @@ class Claimed:
     alone: bool  # re-run after a loss: nothing else runs in this replica
     exhausted: bool  # lost more often than max_losses allows: end it through RQ's failure path, do not run it
     losses: int
+    hint_seconds: float = 0.0  # seconds of media given at submission; 0: none
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimReply:
     claimed: Claimed | None
     refusal: Refusal | None = None
+    retry_seconds: float | None = None  # when to ask again, where Redis knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,22 @@ class QueueState:
     deferred: int
     hinted_seconds: float  # sum of size hints of the first waiting jobs
     problem: str = ""  # e.g. "rq:queue:x holds a string, not a list"
+    hinted: int = 0  # how many of those have a size hint
+    upcoming: tuple[float, ...] = ()  # when the next scheduled jobs are due, soonest first, at most 64: unix seconds
+
+
+class ClaimStart(NamedTuple):
+    """A claim that a replica holds."""
+
+    since: float  # unix seconds
+    hint_seconds: float  # seconds of media; 0: not given
+
+
+class EndedRun(NamedTuple):
+    """An entry of the stream of ended runs; the first half of its id is Redis' time in milliseconds."""
+
+    id: tuple[int, int]
+    record: RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +99,17 @@ class ReplicaState:
     drained: bool
     report: ReplicaReport | None
     age_seconds: float | None  # since the last report, by Redis' clock
+    starts: tuple[ClaimStart, ...] = ()  # of its claims, those whose start can be read; in no order
 
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
     replicas: Mapping[str, ReplicaState]
     published: bool = True  # the pool's settings are in keys.pools; if they vanished, Redis lost data
+    allowance_used: float = 0.0  # money that claims have ever taken from the pool's grants
+    ended: tuple[EndedRun, ...] = ()  # runs after the cursor asked for, oldest first, at most 500
+    cursor: tuple[int, int] | None = None  # the last entry seen, also one that cannot be read; None: none was there
+    unreadable: int = 0  # entries that are no run's: somebody else wrote them
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +160,7 @@ def nothing(_reply: Any) -> None:
 def claim_reply(reply: Any) -> ClaimReply:
     if "claimed" in reply:
         return ClaimReply(claimed=Claimed(**reply["claimed"]))
-    return ClaimReply(claimed=None, refusal=Refusal(reply["refusal"]))
+    return ClaimReply(claimed=None, refusal=Refusal(reply["refusal"]), retry_seconds=reply.get("retry_seconds"))
 
 
 def reclaimed(reply: Any) -> tuple[Reclaimed, ...]:
@@ -159,9 +186,11 @@ def _queue_state(row: Sequence[Any]) -> QueueState:
     """From a row of read.lua: [0] for a queue without any key, [-1, problem] for one that cannot be read."""
     if len(row) <= 2:
         return _EMPTY_QUEUE if row[0] == 0 else replace(_EMPTY_QUEUE, problem=row[1])
-    waiting, intermediate, running, expired, foreign, scheduled, due, next_due, head, tail, failed, deferred, hinted = (
-        row
-    )
+    (
+        waiting, intermediate, running, expired, foreign, scheduled, due, upcoming, head, tail, failed, deferred,
+        hinted, hinted_seconds,
+    ) = row  # fmt: skip
+    times = tuple(at for at in map(float, upcoming) if isfinite(at))  # a score may be infinite
     enqueued = [at for at in (_unix(head), _unix(tail)) if at is not None]
     return QueueState(
         waiting=waiting,
@@ -171,11 +200,13 @@ def _queue_state(row: Sequence[Any]) -> QueueState:
         foreign_running=foreign,
         scheduled=scheduled,
         due=due,
-        next_due_at=float(next_due) if next_due else None,
+        next_due_at=times[0] if times else None,
         oldest_enqueued_at=min(enqueued, default=None),
         failed=failed,
         deferred=deferred,
-        hinted_seconds=float(hinted),
+        hinted_seconds=float(hinted_seconds),
+        hinted=hinted,
+        upcoming=times,
     )
 
 
@@ -190,14 +221,51 @@ def _unix(text: str) -> float | None:
 
 def _pool_state(pool: Any, at: float) -> PoolState:
     replicas = {row[0]: _replica_state(row, at) for row in pool["replicas"]}
-    return PoolState(replicas=replicas, published=pool["published"])
+    rows = [(_stream_id(identifier), text) for identifier, text in pool["runs"]]
+    ended = tuple(EndedRun(identifier, record) for identifier, text in rows if (record := _record(text)) is not None)
+    return PoolState(
+        replicas=replicas,
+        published=pool["published"],
+        allowance_used=_amount(pool["used"]),
+        ended=ended,
+        cursor=rows[-1][0] if rows else None,
+        unreadable=len(rows) - len(ended),
+    )
+
+
+def _stream_id(text: str) -> tuple[int, int]:
+    milliseconds, _, number = text.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _record(text: str) -> RunRecord | None:
+    try:
+        return RunRecord.model_validate_json(text)
+    except ValueError:
+        return None
+
+
+def _amount(text: str) -> float:
+    """A number that somebody else may have written."""
+    try:
+        amount = float(text)
+    except ValueError:
+        return 0.0
+    return amount if isfinite(amount) else 0.0
 
 
 def _replica_state(row: Sequence[Any], at: float) -> ReplicaState:
-    replica, claims, drained, text, reported = row
+    replica, claims, drained, text, reported, starts = row
     try:
         report = ReplicaReport.model_validate_json(text) if text else None
     except ValueError:
         report = None
     age = None if report is None else max(0.0, at - float(reported))
-    return ReplicaState(replica=replica, claims=claims, drained=drained, report=report, age_seconds=age)
+    return ReplicaState(
+        replica=replica,
+        claims=claims,
+        drained=drained,
+        report=report,
+        age_seconds=age,
+        starts=tuple(ClaimStart(since, hint) for at, hint in starts if (since := _amount(at)) > 0),
+    )

@@ -23,6 +23,8 @@ from pool_contract.messages import DrainOrder, PoolSettings, ReplicaReport
 from pool_contract.replies import (
     Claimed,
     ClaimReply,
+    ClaimStart,
+    EndedRun,
     EndpointState,
     PoolState,
     QueueState,
@@ -43,7 +45,9 @@ __all__ = [
     "AsyncScripts",
     "Call",
     "ClaimReply",
+    "ClaimStart",
     "Claimed",
+    "EndedRun",
     "EndpointState",
     "PoolState",
     "QueueState",
@@ -56,6 +60,7 @@ __all__ = [
     "claim",
     "drain",
     "due",
+    "grant",
     "publish_settings",
     "read",
     "ready",
@@ -75,6 +80,10 @@ LEASE_SECONDS = 60.0
 """How long a claim lives without renewal; worst-case recovery is this plus the period of housekeeping."""
 HEARTBEAT_SECONDS = 15.0
 """How often a replica renews all its leases and reports."""
+
+
+LIMITS = ("rate_per_minute", "max_concurrent", "commitment")
+"""Fields of PoolSettings that the claim script keeps to."""
 
 
 class StaleEpochError(Exception):
@@ -103,8 +112,13 @@ def claim(
     queues: Sequence[str],
     execution_id: str,
     lease_seconds: float = LEASE_SECONDS,
+    commitment: float = 0.0,
 ) -> Call[ClaimReply]:
-    """Take the next job: queues in strict priority order, head first, RQ's keys and ours in one step."""
+    """Take the next job: queues in strict priority order, head first, RQ's keys and ours in one step.
+
+    `commitment`: what a claim of this pool takes from the grant, as the replica last heard. Where Redis has forgotten it
+    with everything else, the hard budget holds all the same.
+    """
     arguments = {
         "prefix": prefix,
         "pool": pool,
@@ -114,6 +128,7 @@ def claim(
         "queues": list(queues),
         "execution_id": execution_id,
         "lease_seconds": lease_seconds,
+        "commitment": commitment,
     }
     return Call("claim", arguments, claim_reply)
 
@@ -212,20 +227,55 @@ def undrain(prefix: str, *, pool: str, epoch: int, replicas: Sequence[str]) -> C
 
 
 def publish_settings(prefix: str, *, pool: str, epoch: int, settings: PoolSettings | None) -> Call[None]:
-    """Write the pool's live settings for its workers; None removes the pool. StaleEpochError as for drain."""
-    text = None if settings is None else settings.model_dump_json()
-    return Call("publish_settings", {"prefix": prefix, "pool": pool, "epoch": str(epoch), "settings": text}, nothing)
+    """Write the pool's live settings for its workers, and the limits of its claims; None removes the pool.
+
+    Settings without a limit take it away; what was granted and used stays. StaleEpochError as for drain.
+    """
+    arguments: dict[str, Any] = {"prefix": prefix, "pool": pool, "epoch": str(epoch), "settings": None}
+    if settings is not None:
+        arguments["settings"] = settings.model_dump_json()
+        arguments["limits"] = {name: getattr(settings, name) or 0 for name in LIMITS}
+    return Call("publish_settings", arguments, nothing)
+
+
+def grant(prefix: str, *, pool: str, epoch: int, granted: float, ttl_seconds: float) -> Call[None]:
+    """Let claims go on until their `allowance_used` reaches `granted`, for so long by Redis' clock.
+
+    An absolute amount: claims made meanwhile are in `allowance_used` already, so nothing is granted twice. A lower one
+    than before takes back what is not used yet. StaleEpochError as for drain.
+    """
+    arguments = {
+        "prefix": prefix,
+        "pool": pool,
+        "epoch": str(epoch),
+        "granted": granted,
+        "ttl_seconds": ttl_seconds,
+    }
+    return Call("grant", arguments, nothing)
 
 
 def read(
-    prefix: str, *, queues: Sequence[str], pools: Sequence[str], lookahead_seconds: float = 0.0
+    prefix: str,
+    *,
+    queues: Sequence[str],
+    pools: Sequence[str],
+    lookahead_seconds: float = 0.0,
+    runs_after: Mapping[str, tuple[int, int]] | None = None,
 ) -> Call[EndpointState]:
     """Observe all queues and replicas of an endpoint at one instant; writes nothing.
 
-    A key of the wrong type makes that queue's `problem`, not an error.
+    A key of the wrong type makes that queue's `problem`, not an error. `runs_after`: per pool the id of the last ended
+    run that is known; of a pool without one, the last runs that ended are read.
     """
     names, uids = tuple(queues), tuple(pools)
-    arguments = {"prefix": prefix, "queues": names, "pools": uids, "lookahead_seconds": lookahead_seconds}
+    known = runs_after or {}
+    arguments = {
+        "prefix": prefix,
+        "queues": names,
+        "pools": uids,
+        "lookahead_seconds": lookahead_seconds,
+        "runs_after": [f"{known[uid][0]}-{known[uid][1] + 1}" if uid in known else "" for uid in uids],
+    }
     return Call("read", arguments, lambda reply: endpoint_state(reply, names, uids))
 
 

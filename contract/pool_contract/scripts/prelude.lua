@@ -13,6 +13,8 @@ local NOW = SECOND + tonumber(TIME[2]) / 1000000
 
 local WIP_MARGIN_SECONDS = 86400 -- RQ's own cleaners act on wip scores and know no fence: they must never come first
 local COPIES_WITHIN = 1000
+local RUNS_KEPT = 2000 -- as the worker keeps them
+local RUNS_KEPT_SECONDS = 30 * 86400
 local DEFAULT_TIMEOUT_SECONDS = 180 -- rq.Queue.DEFAULT_TIMEOUT
 
 local function key(...)
@@ -22,6 +24,11 @@ end
 -- tostring() and cjson keep 14 digits, too few for microseconds
 local function decimal(number)
   return string.format('%.6f', number)
+end
+
+-- A number that reads back as the same one
+local function exactly(number)
+  return string.format('%.17g', number)
 end
 
 -- RQ's date format
@@ -132,7 +139,15 @@ local function owner_of(job)
   if kind(name) ~= 'hash' then
     return nil
   end
-  return fields(name, 'execution', 'replica', 'queue', 'worker', 'claimed_at', 'alone', 'losses', 'strikes', 'exhausted')
+  return fields(name, 'execution', 'replica', 'pool', 'queue', 'worker', 'claimed_at', 'alone', 'losses', 'strikes',
+    'exhausted')
+end
+
+-- Seconds of media given at submission, or 0. JSON knows no infinity, and anybody may have written there.
+local function hint_of(job)
+  local text = redis.pcall('HGET', key('pp', 'hints'), job)
+  local seconds = type(text) == 'string' and tonumber(text) or 0
+  return seconds > 0 and seconds < math.huge and seconds or 0
 end
 
 -- true if the id is in the queue's list, or a foreign worker has just popped it
@@ -222,6 +237,21 @@ local function give_back(job, owner, losses, strikes, exhausted)
   end
 end
 
+-- Tell the pool that a run was lost. It comes behind the first write, and a stream that cannot be written must not keep
+-- the job from going back.
+local function record_loss(job, owner)
+  if not filled(owner.pool) then
+    return
+  end
+  local runs = key('pp', 'runs', owner.pool)
+  local run = cjson.encode({
+    job = job, queue = owner.queue, replica = owner.replica, outcome = 'Lost', hint = hint_of(job),
+    seconds = math.max(0, NOW - (tonumber(owner.claimed_at) or NOW)),
+  })
+  redis.pcall('XADD', runs, 'MAXLEN', '~', RUNS_KEPT, '*', 'run', run)
+  redis.call('EXPIRE', runs, RUNS_KEPT_SECONDS)
+end
+
 -- End a claim whose holder is gone, as a loss. nil: the claim stood for nothing any more.
 local function lose(job, owner, max_losses, excused)
   if not stands(job, owner) then
@@ -235,6 +265,9 @@ local function lose(job, owner, max_losses, excused)
   end
   local exhausted = owner.exhausted == '1' or strikes > max_losses
   give_back(job, owner, losses, strikes, exhausted)
+  if not excused then -- an eviction says nothing of the job
+    record_loss(job, owner)
+  end
   return {job_id = job, queue = owner.queue, replica = owner.replica, losses = losses, exhausted = exhausted}
 end
 

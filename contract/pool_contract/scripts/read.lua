@@ -3,11 +3,16 @@
 -- Guarantee: writes nothing and works on a read-only replica. A key of the wrong type is told as its queue's problem; the
 -- other queues are read. What cannot be read of a replica counts as a claim: unknown is not zero.
 --
--- Arguments: prefix, queues, pools (UIDs), lookahead_seconds.
--- Reply: {at, uptime, role, queues: [row, ...], pools: [{published, replicas: [row, ...]}, ...]}, in the order asked for;
--- see scripts.py for the rows.
+-- Arguments: prefix, queues, pools (UIDs), lookahead_seconds, runs_after (per pool: first id of its stream of ended runs
+-- to read, "" for the last ones there are).
+-- Reply: {at, uptime, role, queues: [row, ...], pools: [{published, used, runs: [[id, text], ...], replicas: [row, ...]},
+-- ...]}, in the order asked for; see replies.py for the rows.
 
 local HINTED_AT_MOST = 100 -- first waiting jobs of a queue whose size hints are added up
+local UPCOMING_AT_MOST = 64
+local RUNS_AT_MOST = 500 -- of a pool in one reading; the next one goes on
+local RUN_BYTES_AT_MOST = 4096 -- what is longer is no run's
+local STARTS_AT_MOST = 2000 -- of all replicas together
 
 local hints = key('pp', 'hints')
 local hinted = kind(hints) == 'hash'
@@ -19,18 +24,29 @@ local function enqueued_at(job)
   return type(at) == 'string' and at or ''
 end
 
-local function hinted_seconds(queue_key, waiting)
-  local sum = 0
+-- How many of the first waiting jobs have a size hint, and their sum
+local function hints_of(queue_key, waiting)
+  local count, sum = 0, 0
   if hinted and waiting > 0 then
     local ids = redis.call('LRANGE', queue_key, 0, HINTED_AT_MOST - 1)
     for _, text in ipairs(redis.call('HMGET', hints, unpack(ids))) do
       local seconds = text and tonumber(text) or 0
       if seconds > 0 and seconds < math.huge then -- JSON has no other numbers: one hint must not spoil the reading of all
-        sum = sum + seconds
+        count, sum = count + 1, sum + seconds
       end
     end
   end
-  return sum
+  return count, sum
+end
+
+-- When the next scheduled jobs are due, soonest first
+local function upcoming_of(scheduled)
+  local found, times =
+    redis.call('ZRANGEBYSCORE', scheduled, '(' .. decimal(NOW), '+inf', 'WITHSCORES', 'LIMIT', 0, UPCOMING_AT_MOST), {}
+  for i = 2, #found, 2 do
+    times[#times + 1] = found[i]
+  end
+  return times
 end
 
 -- The keys of a queue: middle of the name, end of the name, type. The most frequent come first: as soon as all keys that
@@ -89,39 +105,91 @@ local function row_of(queue)
   local expired = leases > 0 and redis.call('ZCOUNT', names[2], '-inf', '(' .. decimal(NOW)) or 0
   -- every claim of ours has a live entry in wip; what is more is foreign, or dead
   local foreign = wip > leases and math.max(0, redis.call('ZCOUNT', names[3], decimal(NOW), '+inf') - leases) or 0
-  local due, next_due = ready, ''
+  local due, upcoming = ready, {}
   if scheduled > 0 then
     due = due + redis.call('ZCOUNT', names[5], '-inf', decimal(NOW + A.lookahead_seconds))
-    next_due = redis.call('ZRANGEBYSCORE', names[5], '(' .. decimal(NOW), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2] or ''
+    upcoming = upcoming_of(names[5])
   end
+  local hinted_jobs, hinted_seconds = hints_of(names[1], waiting)
   return {
-    waiting, intermediate, leases - expired, expired, foreign, scheduled, due, next_due,
+    waiting, intermediate, leases - expired, expired, foreign, scheduled, due, upcoming,
     waiting > 0 and enqueued_at(redis.call('LINDEX', names[1], 0)) or '',
     waiting > 1 and enqueued_at(redis.call('LINDEX', names[1], -1)) or '',
-    failed, deferred, hinted_seconds(names[1], waiting),
+    failed, deferred, hinted_jobs, hinted_seconds,
   }
 end
 
 -- --- replicas -----------------------------------------------------------------------------------------------------
 
+local starts_left = STARTS_AT_MOST
+
+-- [claimed_at, hint in seconds] of each claim
+local function starts_of(replica, claims)
+  local starts = {}
+  if claims and claims > 0 and claims <= starts_left then
+    for _, job in ipairs(redis.call('SMEMBERS', key('pp', 'claims', replica))) do
+      local at = redis.pcall('HGET', key('pp', 'owner', job), 'claimed_at')
+      if type(at) == 'string' then
+        starts[#starts + 1] = {at, hinted and hint_of(job) or 0}
+      end
+    end
+    starts_left = starts_left - claims
+  end
+  return starts
+end
+
 local function replica_row(replica, reported)
   local report = redis.pcall('GET', key('pp', 'replica', replica))
+  local claims = size('SCARD', key('pp', 'claims', replica))
   return {
     replica,
-    size('SCARD', key('pp', 'claims', replica)) or 1,
+    claims or 1,
     redis.call('EXISTS', key('pp', 'drain', replica)) == 1,
     type(report) == 'string' and report or '',
     reported,
+    starts_of(replica, claims),
   }
 end
 
-local function pool_of(pool)
+-- --- pools ----------------------------------------------------------------------------------------------------------
+
+-- [id, text] of the runs that ended, oldest first: from an id on, or the last ones. A text that is none is empty.
+local function runs_of(pool, first)
+  local name, found, runs = key('pp', 'runs', pool), nil, {}
+  if first ~= '' then
+    found = redis.pcall('XRANGE', name, first, '+', 'COUNT', RUNS_AT_MOST)
+  else
+    found = redis.pcall('XREVRANGE', name, '+', '-', 'COUNT', RUNS_AT_MOST)
+  end
+  local from, to, step = 1, #found, 1 -- an error has no length
+  if first == '' then
+    from, to, step = to, from, -1
+  end
+  for i = from, to, step do
+    local pairs_of_fields, text = found[i][2], ''
+    for field = 1, #pairs_of_fields, 2 do
+      if pairs_of_fields[field] == 'run' and #pairs_of_fields[field + 1] <= RUN_BYTES_AT_MOST then
+        text = pairs_of_fields[field + 1]
+      end
+    end
+    runs[#runs + 1] = {found[i][1], text}
+  end
+  return runs
+end
+
+local function pool_of(pool, runs_after)
   local rows = {}
   local known = redis.pcall('ZRANGE', key('pp', 'replicas', pool), 0, -1, 'WITHSCORES')
   for i = 1, known.err and 0 or #known, 2 do
     rows[#rows + 1] = replica_row(known[i], known[i + 1])
   end
-  return {published = redis.pcall('HEXISTS', key('pp', 'pools'), pool) == 1, replicas = rows}
+  local used = redis.pcall('HGET', key('pp', 'limits', pool), 'used')
+  return {
+    published = redis.pcall('HEXISTS', key('pp', 'pools'), pool) == 1,
+    used = type(used) == 'string' and used or '',
+    runs = runs_of(pool, runs_after),
+    replicas = rows,
+  }
 end
 
 local reply = {
@@ -135,6 +203,6 @@ for i, queue in ipairs(A.queues) do
   reply.queues[i] = row_of(queue)
 end
 for i, pool in ipairs(A.pools) do
-  reply.pools[i] = pool_of(pool)
+  reply.pools[i] = pool_of(pool, A.runs_after[i])
 end
 return cjson.encode(reply)
