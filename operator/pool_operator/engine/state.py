@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 class Histogram:
     """Decayed counts in logarithmic bins (engine/histogram.py)."""
 
-    weights: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()  # as far as there are any
     total: float = 0.0
+    unit: float = 1.0  # weight of the newest sample; it grows, so that older ones need not be made lighter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
