@@ -5,20 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-POINTS: Final = 2_000
-"""Of a series, at most so many points are kept: enough for a plot."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """Replicas, running and waiting jobs over time; between two points nothing that a plot could show."""
-
-    at: list[float] = field(default_factory=list)  # seconds since the trace began
-    replicas: list[int] = field(default_factory=list)  # that exist: starting, ready, draining
-    busy: list[int] = field(default_factory=list)  # jobs that run
-    waiting: list[int] = field(default_factory=list)
+from pool_operator.simulate.timeline import Series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +28,7 @@ class Result:
     """One policy on one trace.
 
     Replica-seconds count from a replica's creation to its exit, cold start and drain included. A wait counts from
-    arrival to the start of the run, once for each job; of a job that was killed, to its first start.
+    arrival to the start of the run, once for each job; of a job that was killed, to the start of its last run.
     """
 
     trace: str
