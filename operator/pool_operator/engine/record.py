@@ -79,6 +79,7 @@ class Recording:
         self._steps += 1
         if why or last is None:
             self._step(step, {"all": to_data(Observed, step.observed)}, decided=step.decision)
+            self._quiet = True  # so far
             return
         new = change(last.observed, step.observed)
         decided = step.decision if changes_something(last.decision, step.decision) else None
@@ -138,7 +139,7 @@ class Recording:
                 "memory": to_data(Memory, step.before),
             }
         )
-        self._checkpoint_at, self._steps, self._quiet = step.decision.at, 0, True
+        self._checkpoint_at, self._steps = step.decision.at, 0
 
 
 def _row(step: Step, new: Mapping[str, Any]) -> list[Any] | None:
