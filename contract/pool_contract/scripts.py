@@ -42,6 +42,7 @@ from pool_contract.replies import (
 __all__ = [
     "HEARTBEAT_SECONDS",
     "LEASE_SECONDS",
+    "RUNS_AT_MOST",
     "AsyncScripts",
     "Call",
     "ClaimReply",
@@ -78,6 +79,8 @@ T = TypeVar("T")
 
 LEASE_SECONDS = 60.0
 """How long a claim lives without renewal; worst-case recovery is this plus the period of housekeeping."""
+RUNS_AT_MOST = 500
+"""Ended runs of a pool in one reading."""
 HEARTBEAT_SECONDS = 15.0
 """How often a replica renews all its leases and reports."""
 
@@ -261,11 +264,13 @@ def read(
     pools: Sequence[str],
     lookahead_seconds: float = 0.0,
     runs_after: Mapping[str, tuple[int, int]] | None = None,
+    runs_at_most: int = RUNS_AT_MOST,
 ) -> Call[EndpointState]:
     """Observe all queues and replicas of an endpoint at one instant; writes nothing.
 
     A key of the wrong type makes that queue's `problem`, not an error. `runs_after`: per pool the id of the last ended
-    run that is known; of a pool without one, the last runs that ended are read.
+    run that is known; of a pool without one, the last runs that ended are read. The next reading goes on behind
+    `runs_at_most`.
     """
     names, uids = tuple(queues), tuple(pools)
     known = runs_after or {}
@@ -274,6 +279,7 @@ def read(
         "queues": names,
         "pools": uids,
         "lookahead_seconds": lookahead_seconds,
+        "runs_at_most": runs_at_most,
         "runs_after": [f"{known[uid][0]}-{known[uid][1] + 1}" if uid in known else "" for uid in uids],
     }
     return Call("read", arguments, lambda reply: endpoint_state(reply, names, uids))

@@ -4,13 +4,12 @@
 -- other queues are read. What cannot be read of a replica counts as a claim: unknown is not zero.
 --
 -- Arguments: prefix, queues, pools (UIDs), lookahead_seconds, runs_after (per pool: first id of its stream of ended runs
--- to read, "" for the last ones there are).
+-- to read, "" for the last ones there are), runs_at_most (of a pool).
 -- Reply: {at, uptime, role, queues: [row, ...], pools: [{published, used, runs: [[id, text], ...], replicas: [row, ...]},
 -- ...]}, in the order asked for; see replies.py for the rows.
 
 local HINTED_AT_MOST = 100 -- first waiting jobs of a queue whose size hints are added up
 local UPCOMING_AT_MOST = 64
-local RUNS_AT_MOST = 500 -- of a pool in one reading; the next one goes on
 local RUN_BYTES_AT_MOST = 4096 -- what is longer is no run's
 local STARTS_AT_MOST = 2000 -- of all replicas together
 
@@ -157,9 +156,9 @@ end
 local function runs_of(pool, first)
   local name, found, runs = key('pp', 'runs', pool), nil, {}
   if first ~= '' then
-    found = redis.pcall('XRANGE', name, first, '+', 'COUNT', RUNS_AT_MOST)
+    found = redis.pcall('XRANGE', name, first, '+', 'COUNT', A.runs_at_most)
   else
-    found = redis.pcall('XREVRANGE', name, '+', '-', 'COUNT', RUNS_AT_MOST)
+    found = redis.pcall('XREVRANGE', name, '+', '-', 'COUNT', A.runs_at_most)
   end
   local from, to, step = 1, #found, 1 -- an error has no length
   if first == '' then

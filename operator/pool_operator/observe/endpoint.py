@@ -11,7 +11,6 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
 from pydantic import ValidationError
@@ -20,15 +19,19 @@ from redis.exceptions import InvalidResponse
 
 from pool_contract import keys, scripts
 from pool_contract.messages import PoolSettings
-from pool_contract.scripts import AsyncScripts, Call, EndpointState
+from pool_contract.scripts import RUNS_AT_MOST, AsyncScripts, Call, EndpointState
 from pool_contract.server_words import server_words
 from pool_operator.backends.base import Credentials, Problem
+from pool_operator.engine.types import Ended
 from pool_operator.names import ConditionReason
 from pool_operator.observe.calls import FAILURES, NOT_UNDERSTOOD, Count, Time, counted, in_our_words
 from pool_operator.observe.connection import CALL_TIMEOUT_SECONDS, EndpointKey, connect
+from pool_operator.observe.ended import START, EndedRuns
 from pool_operator.observe.problems import EndpointError, classify, read_only
 from pool_operator.observe.push import Push
 from pool_operator.observe.readings import changed_pools
+from pool_operator.observe.seen import Failure, Seen
+from pool_operator.observe.skew import steady_skew
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -38,24 +41,6 @@ POLL_WITHOUT_PUSH_SECONDS: Final = 1.0
 FIRST_BACKOFF_SECONDS: Final = 0.1
 LONGEST_BACKOFF_SECONDS: Final = 10.0
 SHORT_SESSION_SECONDS: Final = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """The last good reading, and when its question was sent."""
-
-    state: EndpointState
-    asked_unix: float
-    asked_monotonic: float
-    pools: frozenset[str]  # UIDs it covers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Nothing can be seen, since when, and why."""
-
-    since_unix: float
-    problem: Problem
 
 
 class Endpoint:
@@ -89,6 +74,8 @@ class Endpoint:
         self._changed = changed
         self._count = count
         self._pools: dict[str, tuple[str, ...]] = {}  # UID -> queues
+        self._ended: dict[str, EndedRuns] = {}
+        self._skew: float | None = None
         self._poked = asyncio.Event()
         self._client: AsyncRedis | None = None
         self._seen: Seen | None = None
@@ -97,16 +84,20 @@ class Endpoint:
 
     # --- who is interested ------------------------------------------------------------------------------------
 
-    def attach(self, pool_uid: str, queues: tuple[str, ...]) -> None:
-        """Read these queues too, from now on."""
+    def attach(self, pool_uid: str, queues: tuple[str, ...], cursor: tuple[int, int] = START) -> None:
+        """Read these queues too, from now on, and the runs of the pool that ended after the cursor (Memory.cursor)."""
+        known = self._ended.get(pool_uid)
+        if known is None or not known.follows(cursor):
+            self._ended[pool_uid] = EndedRuns(cursor)
         if self._pools.get(pool_uid) != queues:
             self._pools[pool_uid] = queues
             if self._seen is not None:  # the last reading knows nothing of these queues
-                self._seen = _without(self._seen, pool_uid)
+                self._seen = self._seen.without(pool_uid)
             self.poke()
 
     def detach(self, pool_uid: str) -> None:
         self._pools.pop(pool_uid, None)
+        self._ended.pop(pool_uid, None)
 
     @property
     def attached(self) -> Mapping[str, tuple[str, ...]]:
@@ -134,6 +125,11 @@ class Endpoint:
             problem = Problem(reason=ConditionReason.QUEUE_UNREACHABLE, message=message)
             return Failure(since_unix=self._clock.unix() - age, problem=problem)
         return seen
+
+    def ended_runs(self, pool_uid: str, cursor: tuple[int, int]) -> tuple[Ended, ...]:
+        """Runs of the pool that ended after the cursor, oldest first, as far as they were read."""
+        runs = self._ended.get(pool_uid)
+        return runs.after(cursor) if runs is not None else ()
 
     def poke(self) -> None:
         """Read again as soon as may be."""
@@ -239,7 +235,8 @@ class Endpoint:
     async def _read(self, client: AsyncRedis, started: float) -> None:
         pools = dict(self._pools)
         asked_unix = self._clock.unix()
-        call = scripts.read(self.prefix, queues=self.queues(), pools=tuple(pools))
+        known = {uid: runs.cursor for uid, runs in self._ended.items() if runs.cursor is not None}
+        call = scripts.read(self.prefix, queues=self.queues(), pools=tuple(pools), runs_after=known)
         try:
             with counted(self._count, self._clock):
                 async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
@@ -252,7 +249,10 @@ class Endpoint:
             return
         covered = frozenset(uid for uid, queues in pools.items() if self._pools.get(uid) == queues)
         before, recovered = self._seen, self._failure is not None
-        self._seen = Seen(state=state, asked_unix=asked_unix, asked_monotonic=started, pools=covered)
+        skew = steady_skew(self._skew, asked=asked_unix, answered=self._clock.unix(), at=state.at)
+        self._seen = Seen(state=state, asked_unix=asked_unix, asked_monotonic=started, skew_seconds=skew, pools=covered)
+        self._skew = skew
+        self._take_in(state, skew)
         self._failure, self._strikes = None, 0
         if recovered or before is None:
             self._changed(covered, False)
@@ -260,6 +260,14 @@ class Endpoint:
         changed, grown = changed_pools(before.state, state, {uid: pools[uid] for uid in covered}, known=before.pools)
         if changed:
             self._changed(changed, grown)
+
+    def _take_in(self, state: EndpointState, skew: float) -> None:
+        for uid, pool in state.pools.items():
+            runs = self._ended.get(uid)
+            if runs is not None:
+                runs.take_in(pool, skew)
+            if len(pool.ended) + pool.unreadable >= RUNS_AT_MOST:
+                self.poke()  # there may be more
 
     def _failed(self, error: BaseException) -> None:
         """One failure after a good reading is answered with a new connection at once; the second is told."""
@@ -284,15 +292,6 @@ class Endpoint:
         ceiling = min(LONGEST_BACKOFF_SECONDS, max(self._poll_seconds, FIRST_BACKOFF_SECONDS))
         seconds = min(ceiling, FIRST_BACKOFF_SECONDS * 2.0 ** min(self._strikes, 10))
         return seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-
-
-def _without(seen: Seen, pool_uid: str) -> Seen:
-    return Seen(
-        state=seen.state,
-        asked_unix=seen.asked_unix,
-        asked_monotonic=seen.asked_monotonic,
-        pools=seen.pools - {pool_uid},
-    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -9,15 +9,16 @@ from dataclasses import replace
 from pool_contract.messages import ReplicaReport
 from pool_contract.scripts import EndpointState, PoolState, QueueState, ReplicaState
 from pool_operator.backends.base import Problem
-from pool_operator.engine.types import QueueReading, Reading, Replica, ReplicaPhase
+from pool_operator.engine.types import QueueReading, Reading, Replica, ReplicaPhase, Run
 from pool_operator.observe.problems import wrong_type
+from pool_operator.observe.seen import Seen
 
 NO_REPLICAS = PoolState(replicas={})
 
 
-def pool_reading(state: EndpointState, queues: Sequence[str], asked_unix: float) -> Reading | Problem:
+def pool_reading(seen: Seen, pool_uid: str, queues: Sequence[str]) -> Reading | Problem:
     """One pool's part of a reading, in this machine's time; a key of the wrong type makes it a problem."""
-    skew = asked_unix - state.at  # Redis' clock and ours need not agree
+    state, skew = seen.state, seen.skew_seconds
     readings: dict[str, QueueReading] = {}
     for name in queues:
         queue = state.queues[name]
@@ -35,8 +36,12 @@ def pool_reading(state: EndpointState, queues: Sequence[str], asked_unix: float)
             scheduled=queue.scheduled,
             deferred=queue.deferred,
             failed=queue.failed,
+            upcoming=tuple(at + skew for at in queue.upcoming),
+            hinted=queue.hinted,
+            hinted_seconds=queue.hinted_seconds,
         )
-    return Reading(at=asked_unix, queues=readings)
+    used = state.pools.get(pool_uid, NO_REPLICAS).allowance_used
+    return Reading(at=seen.asked_unix, queues=readings, allowance_used=used)
 
 
 def seen_replicas(
@@ -46,6 +51,7 @@ def seen_replicas(
     slots: int,
     suspects: AbstractSet[str],
     marks: Mapping[str, bool],
+    skew_seconds: float,
 ) -> tuple[Replica, ...]:
     """The backend's replicas with what Redis knows of them.
 
@@ -55,19 +61,23 @@ def seen_replicas(
         slots: what a replica has that has not reported yet.
         suspects: replicas whose claims Redis may have forgotten.
         marks: drain marks set (True) or taken away (False) after the reading was asked for.
+        skew_seconds: to be added to Redis' times for this machine's.
     """
-    return tuple(_replica(one, known.replicas.get(one.id), slots, suspects, marks) for one in replicas)
+    return tuple(
+        replace(
+            _replica(one, known.replicas.get(one.id), slots, skew_seconds, suspect=one.id in suspects),
+            drained=marks.get(one.id, one.id in known.replicas and known.replicas[one.id].drained),
+        )
+        for one in replicas
+    )
 
 
-def _replica(
-    one: Replica, state: ReplicaState | None, slots: int, suspects: AbstractSet[str], marks: Mapping[str, bool]
-) -> Replica:
+def _replica(one: Replica, state: ReplicaState | None, slots: int, skew_seconds: float, *, suspect: bool) -> Replica:
     report = state.report if state else None
-    drained = marks.get(one.id, state.drained if state else False)
     return replace(
         one,
-        claims=None if one.id in suspects else _claims(one, state),
-        drained=drained,
+        claims=None if suspect else _claims(one, state),
+        runs=() if state is None else tuple(sorted(Run(at + skew_seconds, hint) for at, hint in state.starts)),
         slots=report.slots if report else slots,
     )
 
@@ -99,6 +109,7 @@ def changed_pools(
         if uid not in known
         or not queues.isdisjoint(names)
         or _pool_digest(before.pools.get(uid)) != _pool_digest(after.pools.get(uid))
+        or (uid in after.pools and after.pools[uid].ended)
     }
     return changed, grown
 

@@ -22,11 +22,12 @@ from pool_operator.backends.base import (
     SecretReader,
 )
 from pool_operator.names import ConditionReason, PassError
-from pool_operator.observe.endpoint import Failure
+from pool_operator.observe.seen import Failure
 from pool_operator.runtime.clock import Clock
 from pool_operator.runtime.endpoints import Endpoints
 from pool_operator.runtime.keyed_queue import KeyedQueue
 from pool_operator.runtime.reconciler import OnDecision, Outcome, Reconciler
+from pool_operator.runtime.recorder import NoRecorder, Recorder
 from pool_operator.runtime.reports import WRITERS, Reports
 from pool_operator.runtime.store import Entry, Store
 from pool_operator.settings import OperatorSettings
@@ -46,6 +47,7 @@ class Controller:
 
     Args:
         epoch: the leader's epoch for a pool UID, below 2**53.
+        recorder: keeps the ledger, and what was learned over restarts; None: nothing does.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Controller:
         settings: OperatorSettings,
         clock: Clock,
         metrics: Metrics,
+        recorder: Recorder | None = None,
     ) -> None:
         self.on_decision: list[OnDecision] = []
         """Hooks: called after each pass of a pool with (pool, decision, observed, applied); must not block."""
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._recorder = recorder or NoRecorder()
         self._store = Store()
         self._queue: KeyedQueue[str] = KeyedQueue(clock)
         self._attaching: KeyedQueue[str] = KeyedQueue(clock)
@@ -78,6 +82,7 @@ class Controller:
             epoch=epoch,
             clock=clock,
             metrics=metrics,
+            recorder=self._recorder,
             on_decision=self.on_decision,
         )
         self._acts = False
@@ -145,12 +150,14 @@ class Controller:
         self._acts = True
         self._metrics.leader(leads=True)
         try:
-            async with asyncio.TaskGroup() as tasks:
+            # ended from the inside out: who acts, then the ledger, which tells the rest, then the connections under both
+            async with asyncio.TaskGroup() as connections, asyncio.TaskGroup() as ledger, asyncio.TaskGroup() as tasks:
+                ledger.create_task(self._recorder.run(), name="ledger")
                 tasks.create_task(self._watch_the_loop(), name="loop lag")
                 for number in range(WRITERS):
                     tasks.create_task(self._reports.write_forever(), name=f"report {number}")
                 for number in range(ATTACHERS):
-                    tasks.create_task(self._attach_forever(tasks), name=f"attach {number}")
+                    tasks.create_task(self._attach_forever(connections), name=f"attach {number}")
                 for number in range(self._settings.workers):
                     tasks.create_task(self._work_forever(), name=f"reconcile {number}")
         except* StaleEpochError as group:
@@ -219,6 +226,8 @@ class Controller:
             self._endpoints.release(entry)
             self._forget(entry)
             return
+        for concerned in outcome.concerns:
+            self._queue.add(concerned)
         self._queue.add_after(uid, self._resync())
         if outcome.again_seconds is not None:
             self._queue.add_after(uid, outcome.again_seconds)
@@ -228,6 +237,7 @@ class Controller:
         self._store.forget(uid)
         self._queue.forget(uid)
         self._attaching.forget(uid)
+        self._recorder.forget(uid)
         self._metrics.pools(len(self._store))
         if not self._store.named(key):  # a successor of the same name keeps the series
             self._metrics.forget(key.namespace, key.name)

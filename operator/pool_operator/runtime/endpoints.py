@@ -84,7 +84,7 @@ class Endpoints:
         if entry.endpoint is None:
             entry.endpoint = self._opened(key, credentials, tasks).endpoint
             entry.settings = None
-        entry.endpoint.attach(uid, entry.queues)
+        entry.endpoint.attach(uid, entry.queues, entry.memory.cursor)
         self._changed((uid,), False)
 
     def _no_endpoint(self, entry: Entry, problem: Problem) -> None:

@@ -13,8 +13,9 @@ from typing import Final
 
 from pool_contract import scripts
 from pool_contract.scripts import HEARTBEAT_SECONDS
-from pool_operator.observe.endpoint import Endpoint, Seen
+from pool_operator.observe.endpoint import Endpoint
 from pool_operator.observe.problems import EndpointError
+from pool_operator.observe.seen import Seen
 from pool_operator.runtime.clock import Clock
 from pool_operator.telemetry.metrics import Metrics
 

@@ -9,9 +9,9 @@ from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.backends.base import BackendView, PoolObject, Problem
 from pool_operator.engine.types import Observed, PoolSpec, Reading, ReplicaPhase, Unknown
 from pool_operator.names import ConditionReason
-from pool_operator.observe.endpoint import Failure, Seen
 from pool_operator.observe.problems import lost_data
 from pool_operator.observe.readings import NO_REPLICAS, pool_reading, seen_replicas
+from pool_operator.observe.seen import Failure, Seen
 from pool_operator.runtime.specs import pool_spec
 from pool_operator.runtime.store import Entry, Store
 
@@ -50,10 +50,12 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
     reading: Reading | Unknown = Unknown(since=now, why="the queues have not been read yet")
     suspects: frozenset[str] = frozenset()
     marks: dict[str, bool] = {}
+    skew = 0.0
     if isinstance(latest, Seen):
         known, asked = latest.state.pools.get(pool.uid, NO_REPLICAS), latest.asked_monotonic
+        skew = latest.skew_seconds
         marks = entry.marks.newer_than(asked)
-        found = _doubted(entry, latest, known, view) or pool_reading(latest.state, entry.queues, latest.asked_unix)
+        found = _doubted(entry, latest, known, view) or pool_reading(latest, pool.uid, entry.queues)
         suspects = frozenset(entry.suspicion.replicas)
         if isinstance(found, Reading):
             reading = found
@@ -67,10 +69,11 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
     slots = spec.slots_per_replica if spec else 1
     observed = Observed(
         reading=reading,
-        replicas=seen_replicas(view.replicas, known, slots=slots, suspects=suspects, marks=marks),
+        replicas=seen_replicas(view.replicas, known, slots=slots, suspects=suspects, marks=marks, skew_seconds=skew),
         wanted=view.wanted,
         lowering_blocked=view.lowering_blocked,
         capacity_short=view.capacity_problem.message if view.capacity_problem else "",
+        ended=entry.endpoint.ended_runs(pool.uid, entry.memory.cursor) if entry.endpoint is not None else (),
     )
     return Scene(
         pool=pool,
