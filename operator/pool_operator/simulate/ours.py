@@ -8,6 +8,7 @@ go, starting ones among them; a marked one that works finishes what it runs, or 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from pool_operator.engine.decide import decide
@@ -34,6 +35,9 @@ REACTION_SECONDS: Final = 0.05
 """From what happens to the decision on it: the operator's own measured reaction is of this size (docs/measured.md)."""
 SOONEST_SECONDS: Final = 0.01
 """The reconciler looks again after this at the earliest."""
+HINTED_AT_MOST: Final = 100
+UPCOMING_AT_MOST: Final = 64
+"""As many jobs of a queue the read script tells of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,14 +180,15 @@ class _Driver:
         queue = world.queues[place]
         known = self._scheduled.of(place, self._epoch)
         hints = world.trace.hints
-        hinted = [hint for hint in (hints[number] for number in queue) if hint > 0] if hints else []
+        told = (hints[number] for number in islice(queue, HINTED_AT_MOST)) if hints else ()
+        hinted = [hint for hint in told if hint > 0]
         return QueueReading(
             waiting=len(queue),
             running=world.running_of[place],
             oldest_wait_seconds=world.now - world.trace.arrivals[queue[0]] if queue else None,
             scheduled=len(known),
             next_due_at=known[0] if known else None,
-            upcoming=known[:64],
+            upcoming=known[:UPCOMING_AT_MOST],
             hinted=len(hinted),
             hinted_seconds=sum(hinted),
         )
