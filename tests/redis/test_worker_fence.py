@@ -41,6 +41,8 @@ class Slot:
             watchdog=Watchdog(),
             allowed=AllowList(("*",)),
             timeout_cap=lambda: 60.0,
+            commitment=lambda: 0.0,
+            slots=lambda: 3,
             stuck=lambda _: None,
             started=lambda: None,
             ended=lambda _run, _job, result: self.ends.append(result),

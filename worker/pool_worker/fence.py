@@ -3,7 +3,8 @@
 RQ's handlers open one pipeline and put the whole end of a run into it (result, status, registries, retry, dependents'
 first half). `FencedRedis` gives them, once, a pipeline that WATCHes the claim's owner key, refuses when the claim is not
 this run's any more, and removes the claim in the same transaction. So a result is recorded exactly as often as a claim
-ends with one: once. See docs/adr/0006-finish-fence.md.
+ends with one: once. The record of the run, for the pool's stream of ended runs, goes the same way. See
+docs/adr/0006-finish-fence.md.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from redis import Redis, RedisError, WatchError
 from redis.client import Pipeline
 
 from pool_contract import keys
+from pool_contract.messages import RunRecord
 from pool_worker.errors import ClaimLostError, NotCommittedError
 
 STARTED: Final = b"started"
+RUNS_KEPT: Final = 2000  # as prelude.lua has it, for runs that were lost
+RUNS_KEPT_SECONDS: Final = 30 * 86400
 
 
 @dataclass(slots=True)
@@ -31,6 +35,8 @@ class Fence:
     queue: str
     job_id: str
     execution_id: str
+    pool: str = ""
+    record: RunRecord | None = None  # what the pool is told of the run
     committed: bool = field(default=False, init=False)  # this transaction ended the claim
     unanswered: bool = field(default=False, init=False)  # it may have, its answer is lost
 
@@ -131,6 +137,11 @@ class FencedPipeline(Pipeline):
             ("HDEL", keys.size_hint(fence.prefix), fence.job_id),
         ):
             self.pipeline_execute_command(*command)
+        if fence.record is not None:
+            runs = keys.runs(fence.prefix, fence.pool)
+            text = fence.record.model_dump_json(exclude_defaults=True)
+            self.pipeline_execute_command("XADD", runs, "MAXLEN", "~", RUNS_KEPT, "*", "run", text)
+            self.pipeline_execute_command("EXPIRE", runs, RUNS_KEPT_SECONDS)
 
     def _gone(self, error: RedisError) -> bool:
         """Whether the claim ended although a reply said otherwise. Unknown counts as not."""

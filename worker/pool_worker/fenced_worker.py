@@ -23,12 +23,13 @@ from rq.results import Result
 from rq.utils import current_timestamp, now, utcformat
 
 from pool_contract import keys
-from pool_contract.scripts import Claimed
+from pool_contract.messages import RunOutcome, RunRecord
 from pool_worker.admission import RefusedError
 from pool_worker.commit import commit
 from pool_worker.errors import JobInterrupt
 from pool_worker.fence import Fence, FencedRedis
 from pool_worker.interrupts import Deadline, Interrupts
+from pool_worker.out_of_memory import is_out_of_memory
 from pool_worker.refusals import is_hopeless
 from pool_worker.run import Run, RunPhase
 from pool_worker.slot_job import SlotJob
@@ -108,6 +109,7 @@ class FencedWorker(SimpleWorker):
         self.interrupts.disarm()
         if run.phase is not RunPhase.FINISHING and not run.begin_finish():
             return  # released or lost
+        run.out_of_memory = is_out_of_memory(exc_info[1])
         try:
             if self._stopped_job_id == job.id:
                 self._stop(job, queue, execution)
@@ -136,7 +138,9 @@ class FencedWorker(SimpleWorker):
         self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry, execution: Execution
     ) -> None:
         self._commit(
-            job, lambda: super(FencedWorker, self).handle_job_success(job, queue, started_job_registry, execution)
+            job,
+            lambda: super(FencedWorker, self).handle_job_success(job, queue, started_job_registry, execution),
+            RunOutcome.FINISHED,
         )
         if self._result == "retried":  # a job that repeats is queued again by now
             self._result = "finished"
@@ -190,10 +194,11 @@ class FencedWorker(SimpleWorker):
         bare._status = JobStatus.FAILED  # noqa: SLF001 - what _commit counts
         self._commit(bare, write)
 
-    def _commit(self, job: Job, handler: Callable[[], None]) -> None:
+    def _commit(self, job: Job, handler: Callable[[], None], outcome: RunOutcome = RunOutcome.FAILED) -> None:
         run = self.run
         assert run is not None
-        fence, stopped = partial(self._fence, run.claimed), self._stopped_job_id
+        # recorded as it is now: the end may have to wait for Redis
+        fence, stopped = partial(self._fence, run, self._record(run, outcome)), self._stopped_job_id
 
         def attempt() -> None:
             self._stopped_job_id = stopped  # RQ forgets it at the first attempt
@@ -203,6 +208,29 @@ class FencedWorker(SimpleWorker):
             self._result = ENDINGS.get(job.get_status(refresh=False), "failed")
         self._stopped_job_id = None
 
-    def _fence(self, claimed: Claimed) -> Fence:
-        settings = self._around.settings
-        return Fence(settings.key_prefix, settings.replica, claimed.queue, claimed.job_id, claimed.execution_id)
+    def _fence(self, run: Run, record: RunRecord) -> Fence:
+        settings, claimed = self._around.settings, run.claimed
+        return Fence(
+            settings.key_prefix,
+            settings.replica,
+            claimed.queue,
+            claimed.job_id,
+            claimed.execution_id,
+            settings.pool_uid,
+            record,
+        )
+
+    def _record(self, run: Run, outcome: RunOutcome) -> RunRecord:
+        if outcome is RunOutcome.FAILED and run.out_of_memory:
+            outcome = RunOutcome.OUT_OF_MEMORY
+        return RunRecord(
+            job=run.claimed.job_id,
+            queue=run.claimed.queue,
+            replica=self._around.settings.replica,
+            seconds=round(run.seconds, 6),
+            outcome=outcome,
+            hint=run.claimed.hint_seconds,
+            peak=run.peak_memory_bytes or 0,
+            gpu_peak=run.peak_gpu_memory_bytes or 0,
+            slots=max(1, self._around.slots()),
+        )

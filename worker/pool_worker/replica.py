@@ -76,6 +76,8 @@ class Replica:
             watchdog=self._watchdog,
             allowed=AllowList(self.settings.allow),
             timeout_cap=lambda: float(self.timeout_cap_seconds),
+            commitment=lambda: self._pool.commitment if self._pool else 0.0,
+            slots=lambda: self.slots.count,
             stuck=self._stuck,
             started=lambda: self._heartbeat.nudge(),  # noqa: PLW0108 - built later
             ended=self._ended,

@@ -28,9 +28,17 @@ class Run:
         self.claimed = claimed
         self.started_at = time.time()
         self.peak_memory_bytes: int | None = None
+        self.peak_gpu_memory_bytes: int | None = None
+        self.out_of_memory = False  # its code ended for want of memory
         self.progress: Callable[[], float | None] = lambda: None
+        self._began = time.monotonic()
         self._lock = threading.Lock()
         self._phase = RunPhase.RUNNING
+
+    @property
+    def seconds(self) -> float:
+        """Since the claim came."""
+        return time.monotonic() - self._began
 
     @property
     def phase(self) -> RunPhase:

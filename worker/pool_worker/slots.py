@@ -22,6 +22,13 @@ from pool_worker.surroundings import Surroundings
 log = logging.getLogger(__name__)
 TRIALS_ON_LEAVING: Final = 4  # about two seconds
 IDLE_WAIT_SECONDS: Final = 5.0  # a safety net: the poller rings long before
+SHORTEST_WAIT_SECONDS: Final = 0.02
+LIMITED: Final = {
+    Refusal.RATE: "as many as jobs.ratePerMinute lets start have started within the last minute",
+    Refusal.CONCURRENCY: "as many as jobs.maxConcurrent lets run at once run in the pool",
+    Refusal.BUDGET: "the hard budget leaves no money for another one, or its operator has not granted any for a while",
+}
+"""Why jobs wait although a slot is free."""
 
 
 class Slots:
@@ -56,6 +63,7 @@ class Slots:
         self._threads: dict[int, threading.Thread] = {}
         self._target = 0
         self._closed = False
+        self._told: Refusal | None = None  # the limit that was last said in the log
         self.suspended = False  # `rq suspend`
 
     # --- what others ask ----------------------------------------------------------------------------------------------
@@ -186,6 +194,7 @@ class Slots:
             queues=settings.queues,
             execution_id=execution,
             lease_seconds=settings.lease_seconds,
+            commitment=self._around.commitment(),
         )
 
     def _act_on(self, reply: ClaimReply, worker: SlotWorker, scripts: Scripts) -> None:
@@ -195,9 +204,14 @@ class Slots:
         if reply.refusal is Refusal.STALE:
             self._stale()
         elif reply.refusal is Refusal.EMPTY:
+            self._told = None
             self._empty()
+        elif reply.refusal in LIMITED and reply.refusal is not self._told:  # once, until the queues were empty
+            self._told = reply.refusal
+            log.info("jobs wait, although a slot is free: %s", LIMITED[reply.refusal])
         worker.rest()
-        self._bell.wait(IDLE_WAIT_SECONDS)
+        seconds = IDLE_WAIT_SECONDS if reply.retry_seconds is None else reply.retry_seconds
+        self._bell.wait(min(max(seconds, SHORTEST_WAIT_SECONDS), IDLE_WAIT_SECONDS))
 
     def _take(self, claimed: Claimed, worker: SlotWorker, scripts: Scripts) -> None:
         run = Run(claimed)

@@ -22,6 +22,8 @@ class Surroundings:
     watchdog: Watchdog
     allowed: AllowList
     timeout_cap: Callable[[], float]  # seconds; live
+    commitment: Callable[[], float]  # what a claim takes from the pool's grant; live
+    slots: Callable[[], int]  # running now
     stuck: Callable[[Run | None], None]  # a job ignores its time-out
     started: Callable[[], None]
     ended: Callable[[Run, SlotJob | None, str], None]  # how the run ended, for counters
