@@ -227,6 +227,11 @@ def starts(prefix: str, pool: str) -> str:
     return f"{prefix}:pp:starts:{pool}"
 
 
+def ledger(prefix: str, pool: str) -> str:
+    """Stream per pool (its UID): the record of readings and decisions, in compressed chunks (`ledger.py`)."""
+    return f"{prefix}:pp:ledger:{pool}"
+
+
 def run_log(prefix: str) -> str:
     """List of JSON lines that the demo's job function appends to (start, end, pid, replica): the independent witness."""
     return f"{prefix}:pp:runlog"
