@@ -173,14 +173,13 @@ def gap_closed(peer: float, ours: float) -> float:
 
 
 def against(results: Results, places: Sequence[Place], peer: str, wait_value: float) -> tuple[float, float]:
-    """Geometric mean over the places of ours over the peer's: (mean wait, GPU-hours)."""
-    pairs = [
-        (results.at(place, wait_value), next(one for one in results.peers[place] if one.policy == peer))
-        for place in places
-    ]
+    """Ours over the peer's: (the mean of the traces' mean waits, the geometric mean of the ratios of GPU-hours).
+    """
+    ours = [results.at(place, wait_value) for place in places]
+    others = [next(one for one in results.peers[place] if one.policy == peer) for place in places]
     return (
-        geometric_mean(ours.mean_seconds / other.mean_seconds for ours, other in pairs),
-        geometric_mean(ours.gpu_hours / other.gpu_hours for ours, other in pairs),
+        mean(one.mean_seconds for one in ours) / mean(one.mean_seconds for one in others),
+        geometric_mean(one.gpu_hours / other.gpu_hours for one, other in zip(ours, others, strict=True)),
     )
 
 

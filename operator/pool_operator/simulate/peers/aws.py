@@ -48,3 +48,6 @@ class Aws:
 
     def idle(self, ticks: int) -> None:
         self._above, self._below = 0, (self._below + ticks) % POINTS_IN
+
+
+POLICIES: Final = {"aws": lambda: Aws("aws")}

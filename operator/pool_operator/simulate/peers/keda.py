@@ -36,7 +36,7 @@ class Hpa:
         """
         near = abs(metric / (target * current) - 1) <= TOLERANCE
         recommended = current if near else math.ceil(metric / target)
-        while self._recommended and self._recommended[0][0] <= now - self._window_seconds:
+        while self._recommended and self._recommended[0][0] < now - self._window_seconds:
             self._recommended.popleft()
         self._recommended.append((now, recommended))
         if recommended >= current:
@@ -127,3 +127,19 @@ class Keda:
     def _poll_after(self, time: float) -> float:
         """The first poll later than a time."""
         return (math.floor(time / self._poll_seconds) + 1) * self._poll_seconds if math.isfinite(time) else math.inf
+
+
+POLICIES: Final = {
+    "keda": lambda: Keda("keda", jobs_per_replica=5),
+    "keda-t1-poll1": lambda: Keda("keda-t1-poll1", jobs_per_replica=None, poll_seconds=1),
+    "keda-inflight": lambda: Keda("keda-inflight", jobs_per_replica=None, poll_seconds=1, count_running=True),
+    "keda-inflight-fast": lambda: Keda(
+        "keda-inflight-fast",
+        jobs_per_replica=None,
+        poll_seconds=1,
+        count_running=True,
+        cooldown_seconds=60,
+        window_seconds=60,
+    ),
+}
+"""KEDA's defaults; one job a slot, polled every second; running jobs count too; the same with 60 s instead of 300 s."""

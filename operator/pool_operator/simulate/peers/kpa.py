@@ -82,3 +82,6 @@ class Kpa:
 def _up(value: float) -> int:
     """Rounded up, forgiving what floating point adds."""
     return math.ceil(value - 1e-9)
+
+
+POLICIES: Final = {"kpa": lambda: Kpa("kpa")}

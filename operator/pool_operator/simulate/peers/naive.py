@@ -6,6 +6,7 @@ What flatters it: a busy victim, and it picks many, may finish what it runs.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from pool_operator.simulate.policy import Victim, View, Wish
 
@@ -25,3 +26,6 @@ class Naive:
 
     def idle(self, ticks: int) -> None:
         """Nothing here counts ticks."""
+
+
+POLICIES: Final = {"naive": lambda: Naive("naive")}

@@ -11,6 +11,7 @@ workers, and its throttling, are left out.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from pool_operator.simulate.policy import Victim, View, Wish
 
@@ -34,10 +35,12 @@ class Runpod:
         if late < view.waiting:  # the next of them will soon have waited too long
             return Wish(view.current)
         idle = view.idle_seconds()
-        gone = sum(seconds > self._idle_seconds for seconds in idle)
-        left = max((seconds for seconds in idle if seconds <= self._idle_seconds), default=None)
-        quiet_until = math.inf if left is None else view.now + self._idle_seconds - left
-        return Wish(max(view.min_replicas, view.current - gone), quiet_until=quiet_until)
+        if gone := sum(seconds > self._idle_seconds for seconds in idle):
+            return Wish(max(view.min_replicas, view.current - gone))
+        return Wish(view.current, quiet_until=view.now + self._idle_seconds - max(idle) if idle else math.inf)
 
     def idle(self, ticks: int) -> None:
         """Nothing here counts ticks."""
+
+
+POLICIES: Final = {"runpod": lambda: Runpod("runpod")}

@@ -11,6 +11,7 @@ creating Jobs costs nothing and has no rate limit.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from pool_operator.simulate.policy import Victim, View, Wish
 
@@ -36,3 +37,9 @@ class ScaledJob:
 
     def idle(self, ticks: int) -> None:
         """Nothing here counts ticks."""
+
+
+POLICIES: Final = {
+    "scaledjob": lambda: ScaledJob("scaledjob"),
+    "scaledjob-p5": lambda: ScaledJob("scaledjob-p5", poll_seconds=5),
+}

@@ -56,3 +56,6 @@ class Wpa:
             elif abs(wanted - view.current) / view.current <= TOLERANCE:
                 wanted = view.current
         return min(view.max_replicas, max(floor, wanted))
+
+
+POLICIES: Final = {"wpa": lambda: Wpa("wpa")}
