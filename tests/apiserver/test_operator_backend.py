@@ -14,6 +14,7 @@ from pool_operator.backends.kubernetes.api import Content
 from pool_operator.backends.kubernetes.objects import DRAINED_COST
 from pool_operator.backends.kubernetes.resync import Resync
 from pool_operator.backends.kubernetes.writer import NotLeadingError
+from pool_operator.engine.types import Blocked
 from pool_operator.names import FIELD_MANAGER, LABEL_MANAGED_BY, LABEL_POOL_UID, ConditionReason
 
 POOL = "speech"
@@ -154,7 +155,7 @@ def test_a_pod_that_the_replicaset_would_remove_first_holds_the_lowering_back(na
         assert problem.reason is ConditionReason.UNSCHEDULABLE
         assert "Insufficient nvidia.com/gpu" in problem.message
         pending = next(one for one in h.view(POOL).replicas if one.phase == "Starting")
-        assert pending.stuck
+        assert pending.blocked is Blocked.UNSCHEDULABLE
         assert pending.removal_rank == 0
         ready = next(one for one in h.view(POOL).replicas if one.phase == "Ready")
         for _ in range(8):  # past the settling of the cost

@@ -9,6 +9,7 @@ from tests.pure.engine_builders import FRESH, NOW, ending, reading, replica, see
 
 from pool_operator.engine.decide import decide
 from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Blocked
 from pool_operator.names import Limit, Mode, OnUnknown, Reason
 
 
@@ -16,6 +17,7 @@ def decided(pool, observed, memory=FRESH, now=NOW):
     return decide(pool, observed, memory, now)[0]
 
 
+UNSCHEDULABLE = Blocked.UNSCHEDULABLE
 BUSY = [replica(f"busy{number}", 1) for number in range(4)]
 IDLE = [replica(f"idle{number}") for number in range(6)]
 
@@ -84,17 +86,27 @@ CASES = {
     "a maximum of zero": (spec(max_replicas=0), seen(reading(9)), (0, Reason.AT_MAXIMUM, Limit.MAXIMUM)),
     "replicas that cannot be scheduled are told, and no more are asked for": (
         spec(),
-        seen(reading(3, 2), *BUSY[:2], *[starting(stuck=True) for _ in range(3)]),
+        seen(reading(3, 2), *BUSY[:2], *[starting(blocked=UNSCHEDULABLE, created_at=NOW - 60) for _ in range(3)]),
         (5, Reason.CAPACITY_SHORT, Limit.CAPACITY),
     ),
-    "replicas that the cluster refuses to create": (
+    "after ten minutes one of them is left, to see when there is room": (
         spec(),
-        seen(reading(3, 2), *BUSY[:2], wanted=5, capacity_short="quota exceeded"),
+        seen(reading(3, 2), *BUSY[:2], *[starting(blocked=UNSCHEDULABLE) for _ in range(3)]),
+        (3, Reason.CAPACITY_SHORT, Limit.CAPACITY),
+    ),
+    "replicas that the cluster refuses to create are not asked for": (
+        spec(),
+        seen(reading(3, 2), *BUSY[:2], wanted=5, capacity_short="quota exceeded", refused=True),
+        (2, Reason.CAPACITY_SHORT, Limit.CAPACITY),
+    ),
+    "starts that fail and are tried again by the backend itself": (
+        spec(),
+        seen(reading(3, 2), *BUSY[:2], wanted=5, capacity_short="replicas end while they start"),
         (5, Reason.CAPACITY_SHORT, Limit.CAPACITY),
     ),
     "stuck replicas are nobody's trouble when the others do the work": (
         spec(),
-        seen(reading(0, 2), *BUSY[:2], starting("stuck", stuck=True)),
+        seen(reading(0, 2), *BUSY[:2], starting("stuck", blocked=UNSCHEDULABLE)),
         (2, Reason.WORK_SHRANK, None),
     ),
     "an unknown reading holds": (spec(), seen(unknown(), *BUSY, *IDLE), (10, Reason.HOLD_UNKNOWN, None)),
@@ -245,7 +257,7 @@ DRAINS = {
             reading(),
             replica("a"),
             replica("b"),
-            starting("new", stuck=True),
+            starting("new", blocked=UNSCHEDULABLE),
             lowering_blocked="a rollout runs",
             capacity_short="makes no progress",
         ),
@@ -257,7 +269,7 @@ DRAINS = {
             reading(),
             replica("a"),
             replica("b"),
-            starting("new", stuck=True),
+            starting("new", blocked=UNSCHEDULABLE),
             lowering_blocked="a rollout runs",
             capacity_short="makes no progress",
         ),
@@ -363,7 +375,7 @@ def test_the_sentence_of_an_unknown_reading_holds_still():
 
 
 def test_the_sentence_of_short_capacity_holds_still():
-    stuck = [starting(f"s{number}", stuck=True) for number in range(12)]
+    stuck = [starting(f"s{number}", blocked=UNSCHEDULABLE, created_at=NOW - 60) for number in range(10)]
     sentences = {
         decided(spec(), seen(reading(jobs), *stuck, wanted=10, capacity_short="0/3 nodes have a GPU")).message
         for jobs in (50, 60, 70)
@@ -408,12 +420,12 @@ def test_what_went_in_is_told():
 
 
 def test_stuck_replicas_do_not_make_the_wish_run_away():
-    """Decide, let all that is asked for be created and stay stuck, decide again: the number stands."""
+    """Decide, let all that is asked for be created and stay stuck, decide again: one stays asked for."""
     pool, replicas = spec(max_replicas=1000), []
     for _ in range(5):
         found = decided(pool, seen(reading(7), *replicas, wanted=len(replicas)))
-        replicas = [starting(f"s{number}", stuck=True) for number in range(found.replicas)]
-    assert len(replicas) == 7
+        replicas = [starting(f"s{number}", blocked=UNSCHEDULABLE) for number in range(found.replicas)]
+    assert len(replicas) == 1
 
 
 def test_a_decision_does_not_change_what_went_in():

@@ -10,8 +10,8 @@ from tests.pure.engine_builders import FRESH, NOW, seen, spec
 
 from pool_operator.engine.decide import decide
 from pool_operator.engine.state import Memory
-from pool_operator.engine.types import QueueReading, Reading, Replica, ReplicaPhase, Unknown
-from pool_operator.names import Mode, OnUnknown
+from pool_operator.engine.types import Blocked, QueueReading, Reading, Replica, ReplicaPhase, Unknown
+from pool_operator.names import Limit, Mode, OnUnknown
 
 QUEUES = ("jobs", "more", "archive?")
 ACTIVE = st.just(Mode.ACTIVE)
@@ -67,7 +67,7 @@ def fleets(draw, *, known=False):
                 claims=draw(few if known else st.none() | few),
                 drained=draw(st.booleans()),
                 removal_rank=draw(st.integers(0, 14)),
-                stuck=phase is ReplicaPhase.STARTING and draw(st.booleans()),
+                blocked=draw(st.sampled_from([None, *Blocked])) if phase is ReplicaPhase.STARTING else None,
                 outdated=draw(st.booleans()),
             )
         )
@@ -101,7 +101,7 @@ def busy(observed):
 @given(specs(), observations(), memories)
 def test_within_minimum_and_maximum_but_never_below_what_runs(pool, observed, memory):
     found, _ = decide(pool, observed, memory, NOW)
-    assert found.replicas >= pool.min_replicas
+    assert found.replicas >= pool.min_replicas or found.limited_by in {Limit.CAPACITY, Limit.RUNNING}
     assert found.replicas >= len(busy(observed))
     assert found.replicas <= max(pool.max_replicas, len(busy(observed)))
 
@@ -210,9 +210,11 @@ def test_one_replica_of_many_slots_is_as_good_as_many_of_one(observed, slots):
 @given(specs(), observations(), memories)
 def test_replicas_that_do_not_start_never_make_it_ask_for_more(pool, observed, memory):
     healthy = replace(
-        observed, capacity_short="", replicas=tuple(replace(one, stuck=False) for one in observed.replicas)
+        observed,
+        capacity_short="",
+        replicas=tuple(replace(one, blocked=None, created_at=NOW) for one in observed.replicas),
     )
-    assert decide(pool, observed, memory, NOW)[0].replicas == decide(pool, healthy, memory, NOW)[0].replicas
+    assert decide(pool, observed, memory, NOW)[0].replicas <= decide(pool, healthy, memory, NOW)[0].replicas
 
 
 @given(specs(), st.lists(st.tuples(st.floats(0, 40), few, st.booleans()), min_size=1, max_size=12))

@@ -11,7 +11,7 @@ from pool_operator.backends.kubernetes.cache import REMEMBER_SECONDS, ClusterCac
 from pool_operator.backends.kubernetes.lowering import wanted_costs
 from pool_operator.backends.kubernetes.objects import DRAINED_COST
 from pool_operator.backends.kubernetes.view import Facts, build_view, capacity_problem
-from pool_operator.engine.types import ReplicaPhase
+from pool_operator.engine.types import Blocked, ReplicaPhase
 from pool_operator.names import ConditionReason
 
 
@@ -77,7 +77,7 @@ def test_a_failing_start_is_told_without_numbers_that_change_by_themselves():
     assert capacity_problem(these).message == (
         "2 replicas cannot start: container worker: CrashLoopBackOff: its last run ended with Error, exit status 3"
     )
-    assert all(one.stuck for one in view(these).replicas)
+    assert all(one.blocked is Blocked.FAILING for one in view(these).replicas)
 
 
 def test_a_quota_is_told_with_the_same_text_at_each_retry():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.pure.engine_builders import replica, starting
 
+from pool_operator.engine.types import Blocked
 from pool_operator.runtime.meter import Meter
 
 
@@ -40,7 +41,7 @@ def test_one_that_is_gone_counts_until_now():
 def test_one_that_cannot_start_does_not_count():
     meter = Meter()
     meter.look([], 100.0)
-    assert meter.look([starting("a", stuck=True, created_at=101.0)], 160.0) == 0
+    assert meter.look([starting("a", blocked=Blocked.UNSCHEDULABLE, created_at=101.0)], 160.0) == 0
 
 
 def test_clocks_that_jump_count_nothing_backwards():

@@ -57,6 +57,8 @@ class BackendView:
     lowering_blocked: str = ""
     template_problem: Problem | None = None
     capacity_problem: Problem | None = None
+    refused: bool = False  # replicas that are asked for are not even created (quota, admission)
+    out_of_memory_at: float | None = None  # unix time at which a replica was last killed for memory
     excused_replicas: tuple[str, ...] = ()  # ended by eviction or node loss: their losses are no strikes
     deadlines: Mapping[str, float] = field(default_factory=dict)  # terminating replica -> unix time of its real end
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pool_operator.engine.capacity import capacity_wake_at, room
 from pool_operator.engine.demand import Demand, demand_of
 from pool_operator.engine.drain import marked_besides, plan_drain
 from pool_operator.engine.fleet import Fleet, fleet_of
@@ -34,7 +35,7 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
         memory: what the decision before this one handed on.
         now: unix seconds.
     """
-    fleet = fleet_of(observed, now)
+    fleet = fleet_of(observed, memory, now)
     if spec.deleted:
         return _ending(spec, observed, fleet, now), memory
     if spec.mode is Mode.PAUSED:
@@ -61,13 +62,15 @@ def _follow(
     )
 
     # 4 limits: minimum, maximum, capacity, never below what runs
-    limited = limit(spec, fleet, steady.replicas, capacity_short=observed.capacity_short)
+    limited = limit(
+        spec, fleet, steady.replicas, room=room(memory.capacity, fleet), capacity_short=observed.capacity_short
+    )
 
     # 5 drain: who finishes what it runs and goes
     plan = plan_drain(observed, fleet, goal=limited.goal, idle=demand.slots == 0 and fleet.busy == 0)
 
     # 6 words
-    reason, message = _explain(spec, observed, fleet, demand, wish, steady, limited)
+    reason, message = _explain(spec, observed, fleet, memory, demand, wish, steady, limited)
     decision = Decision(
         at=now,
         replicas=limited.replicas,
@@ -79,7 +82,7 @@ def _follow(
         wish=wish,
         drain=plan.drain,
         undrain=plan.undrain,
-        wake_at=_wake_at(reading, steady, now),
+        wake_at=_wake_at(reading, steady, capacity_wake_at(fleet, memory, now), now),
         inputs=_inputs(spec, observed, reading, fleet, demand, now),
     )
     return decision, replace(memory, proposals=steady.proposals, unknown_since=None)
@@ -89,6 +92,7 @@ def _explain(
     spec: PoolSpec,
     observed: Observed,
     fleet: Fleet,
+    memory: Memory,
     demand: Demand,
     wish: int,
     steady: Stabilised,
@@ -96,7 +100,7 @@ def _explain(
 ) -> tuple[Reason, str]:
     """The reason that a user would give, and the sentence."""
     if limited.limited_by is Limit.CAPACITY:
-        return Reason.CAPACITY_SHORT, short(observed, fleet, limited)
+        return Reason.CAPACITY_SHORT, short(observed, fleet, limited, memory.capacity)
     if limited.limited_by is Limit.RUNNING and fleet.silent:
         message = (
             f"{number(fleet.silent, 'replica')} did not tell what {'it runs' if fleet.silent == 1 else 'they run'}, "
@@ -125,10 +129,10 @@ def _reason(observed: Observed, demand: Demand, limited: Limited) -> Reason:
     return Reason.WORK_SHRANK if falls else Reason.WORK_FITS
 
 
-def _wake_at(reading: Reading, steady: Stabilised, now: float) -> float | None:
-    """The window's end, or the next scheduled job, whichever is first."""
+def _wake_at(reading: Reading, steady: Stabilised, capacity: float | None, now: float) -> float | None:
+    """The window's end, the next scheduled job, or the next word on capacity, whichever is first."""
     times = [one.next_due_at for one in reading.queues.values()]
-    return min((at for at in (*times, steady.until) if at is not None and at > now), default=None)
+    return min((at for at in (*times, steady.until, capacity) if at is not None and at > now), default=None)
 
 
 def _inputs(

@@ -1,11 +1,13 @@
-"""The replicas of a pool, counted by what they can do and what they hold."""
+"""The replicas of a pool, counted by what they can do and what they hold: one pass over them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from pool_operator.engine.types import Observed, Replica, ReplicaPhase
+from pool_operator.engine.starts import stuck_starts
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Observed, Replica, ReplicaPhase, Run
 
 SILENT_SECONDS: Final = 30.0
 """A replica that has been ready for two heartbeats should have told what it runs."""
@@ -20,27 +22,76 @@ class Fleet:
     ending_claims: int  # jobs in replicas that are told to end: they need no slot of anybody else
     busy: int  # active replicas that hold a job, or may hold one
     silent: int  # active replicas that should have told what they run, and have not
-    stuck: int  # active replicas that do not start: not capacity
+    stuck_ids: frozenset[str] = frozenset()  # active replicas that do not start: not capacity
+    had: int = 0  # active replicas that the cluster has given, or gives without a complaint
+    marked: int = 0  # active replicas that carry a drain mark
+    ready_slots: int = 0  # of replicas that can claim
+    free_slots: int = 0  # of those, without a job
+    new_slots: int = 0  # of those, in replicas that have just become ready: not known yet whether they hold one
+    starting: tuple[float, ...] = ()  # when those that are on their way were created
+    runs: tuple[Run, ...] = ()  # jobs whose start is known
+    last_ready_at: float | None = None  # when the newest replica became ready
+
+    @property
+    def stuck(self) -> int:
+        return len(self.stuck_ids)
 
     @property
     def usable(self) -> int:
-        return len(self.active) - self.stuck
+        return len(self.active) - len(self.stuck_ids)
 
 
-def fleet_of(observed: Observed, now: float) -> Fleet:
-    active = tuple(one for one in observed.replicas if one.phase is not ReplicaPhase.TERMINATING)
-    ending = (one for one in observed.replicas if one.phase is ReplicaPhase.TERMINATING)
+def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
+    active: list[Replica] = []
+    starting: list[Replica] = []
+    runs: list[Run] = []
+    claims = ending_claims = busy = silent = marked = ready_slots = free_slots = new_slots = 0
+    last_ready_at: float | None = None
+    for one in observed.replicas:
+        held, phase = one.claims, one.phase
+        if phase is ReplicaPhase.TERMINATING:
+            ending_claims += held or 0
+            continue
+        active.append(one)
+        if one.drained:
+            marked += 1
+        if held is None:
+            busy += 1
+        elif held:
+            busy += 1
+            claims += held
+            runs.extend(one.runs)
+        if phase is ReplicaPhase.STARTING and not held:
+            starting.append(one)
+        elif held is None and _silent(one, now):
+            silent += 1
+        else:
+            slots = one.slots
+            ready_slots += slots
+            if held is None:
+                new_slots += slots
+            elif held < slots:
+                free_slots += slots - held
+        if one.ready_at is not None and (last_ready_at is None or one.ready_at > last_ready_at):
+            last_ready_at = one.ready_at
+    stuck = stuck_starts(active, memory.cold_starts, memory.capacity, now) if starting else frozenset[str]()
     return Fleet(
-        active=active,
-        claims=sum(one.claims or 0 for one in active),
-        ending_claims=sum(one.claims or 0 for one in ending),
-        busy=sum(one.claims is None or one.claims > 0 for one in active),
-        silent=sum(_silent(one, now) for one in active),
-        stuck=sum(one.stuck for one in active),
+        active=tuple(active),
+        claims=claims,
+        ending_claims=ending_claims,
+        busy=busy,
+        silent=silent,
+        stuck_ids=stuck,
+        had=len(active) - sum(one.blocked is not None or one.id in stuck for one in starting),
+        marked=marked,
+        ready_slots=ready_slots,
+        free_slots=free_slots,
+        new_slots=new_slots,
+        starting=tuple(one.created_at for one in starting if one.id not in stuck),
+        runs=tuple(runs),
+        last_ready_at=last_ready_at,
     )
 
 
 def _silent(one: Replica, now: float) -> bool:
-    if one.claims is not None or one.phase is not ReplicaPhase.READY:
-        return False
     return one.ready_at is None or now - one.ready_at >= SILENT_SECONDS

@@ -17,7 +17,7 @@ def learn(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, now:
     return replace(
         memory,
         at=now,
-        capacity=learn_capacity(observed, fleet, memory.capacity, now),
+        capacity=learn_capacity(observed, fleet, memory.capacity, memory.cold_starts, now),
         spend=accrue(spec, observed, memory.spend, now),
         learned=learn_slots(spec, observed, fleet, memory.learned, cursor=memory.cursor, now=now),
         cursor=max((one.id for one in observed.ended), default=memory.cursor),

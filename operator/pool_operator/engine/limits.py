@@ -16,14 +16,14 @@ class Limited:
     goal: int
     replicas: int
     limited_by: Limit | None = None
+    uncapped: int = 0  # the goal if the cluster gave everything
 
 
-def limit(spec: PoolSpec, fleet: Fleet, wish: int, *, capacity_short: str) -> Limited:
+def limit(spec: PoolSpec, fleet: Fleet, wish: int, *, room: int | None, capacity_short: str) -> Limited:
     """Apply the limits to a wish.
 
-    Capacity does not change the number. Replicas that do not start are no capacity, and none are asked for in their
-    place: the wish follows the work, so it cannot run away; and what is asked for but cannot be had yet is what a
-    cluster autoscaler acts on.
+    `room` (engine/capacity.py) is what can be had, and a few to see whether there is more. Before that is known, what is
+    asked for and does not come yet is told, and asked for still: it is what a cluster autoscaler acts on.
 
     Wish 12 of at most 10, while 11 run because the maximum was lowered: goal 10, replicas 11, limited by Running.
     """
@@ -32,8 +32,11 @@ def limit(spec: PoolSpec, fleet: Fleet, wish: int, *, capacity_short: str) -> Li
         goal, bound = spec.min_replicas, Limit.MINIMUM
     if goal > spec.max_replicas:
         goal, bound = spec.max_replicas, Limit.MAXIMUM
-    if goal > fleet.usable and (fleet.stuck or capacity_short):
+    uncapped = goal
+    if room is not None and goal > room:
+        goal, bound = room, Limit.CAPACITY
+    elif goal > fleet.had and (fleet.had < len(fleet.active) or capacity_short):
         bound = Limit.CAPACITY
     if fleet.busy > goal:
-        return Limited(goal=goal, replicas=fleet.busy, limited_by=Limit.RUNNING)
-    return Limited(goal=goal, replicas=goal, limited_by=bound)
+        return Limited(goal=goal, replicas=fleet.busy, limited_by=Limit.RUNNING, uncapped=uncapped)
+    return Limited(goal=goal, replicas=goal, limited_by=bound, uncapped=uncapped)

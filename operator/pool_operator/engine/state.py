@@ -6,7 +6,9 @@ belongs to one module of the engine, which alone changes it. Times are unix seco
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +24,12 @@ class Histogram:
 class RunTimes:
     """How long jobs run (engine/run_times.py)."""
 
+    jobs: int = 0  # taken in
     mean_seconds: float = 120.0
     seconds: Histogram = field(default_factory=Histogram)
-    stretch: Histogram = field(default_factory=Histogram)  # run seconds per hinted second
-    mean_stretch: float = 0.0  # 0: no hinted job has ended yet
+    hinted_jobs: int = 0
+    mean_stretch: float = 0.0  # run seconds per hinted second; 0: no hinted job has ended yet
+    stretch: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,37 +39,74 @@ class ColdStarts:
     mean_seconds: float = 60.0
     samples: int = 0
     seconds: Histogram = field(default_factory=Histogram)
-    starting: tuple[str, ...] = ()  # replicas seen starting, not yet ready
+    ready_until: float | None = None  # replicas that became ready up to then are taken in; None: no decision yet
+    stuck: tuple[str, ...] = ()  # replicas that were stuck and are not ready: they teach nothing
+
+
+class Growth(NamedTuple):
+    """A sample of how the work grows within one cold start, under way."""
+
+    at: float
+    jobs: int  # in the system then
+    context: int  # traffic then (engine/traffic.py)
+    peak: int  # most jobs in the system since then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """How fast work comes, and how much it grows within one cold start (engine/traffic.py)."""
 
-    fast_per_second: float = 0.0  # EWMA over two minutes
-    slow_per_second: float = 0.0  # EWMA over twenty minutes
-    in_system: int | None = None  # waiting + running at the decision before
+    at: float | None = None  # when it was last brought up to date; None: never
+    fast_per_second: float = 0.0  # arrivals, averaged over two minutes
+    slow_per_second: float = 0.0  # and over twenty
+    in_system: int | None = None  # jobs that wait or run; None: not known
+    owed: int = 0  # jobs that went and have not been told to have ended; never above zero
     last_arrival_at: float | None = None
-    sampled_at: float | None = None
-    pending: tuple[tuple[float, ...], ...] = ()  # growth samples under way
-    growth: tuple[tuple[int, tuple[float, ...]], ...] = ()  # context -> weights by growth, the last is their sum
+    sampled_at: float = 0.0
+    pending: tuple[Growth, ...] = ()  # oldest first
+    growth: Mapping[int, Histogram] = field(default_factory=dict)  # by context: growth, in jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clocks:
+    """A time for each level above a floor: level k is the k-th replica."""
+
+    floor: int = 0
+    times: tuple[float, ...] = ()  # of the levels floor + 1, floor + 2 …
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:
-    """When the k-th replica was last needed, and how long it has idled (engine/retention.py)."""
+    """When the k-th replica was last needed, and since when it idles (engine/retention.py)."""
 
-    needed_at: tuple[float, ...] = ()
-    idle_since: tuple[float, ...] = ()  # negative: switched off by the guard until real demand reaches the level
+    needed: Clocks = field(default_factory=Clocks)  # when last needed, spares that are to be started included
+    idle: Clocks = field(default_factory=Clocks)  # since when not needed by work; negative: switched off by the guard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stillness:
+    """What the decision before found, as long as nothing has happened since (engine/stillness.py)."""
+
+    scene: tuple[float, ...] = ()
+    demand_slots: int = 0
+    start: int = 0
+    hold: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityTruth:
     """What the cluster really gives (engine/capacity.py)."""
 
-    ceiling: int | None = None  # None: nothing known to be short
-    probe_at: float | None = None  # when to ask for more again
+    ceiling: int | None = None  # replicas that can be had; None: nothing known to be short
+    probe: int = 0  # replicas asked for beyond the ceiling, to see whether there are more
+    probe_at: float | None = None  # without a probe: when to ask again
     failures: int = 0  # probes that failed in a row
+    unasked_since: float | None = None  # a probe may go out, but nobody wants more than there is
+    words: str = ""  # the cluster's, when it last was short
+    failing: tuple[tuple[str, float], ...] = ()  # replicas whose start fails, and since when we see that
+    replacing: tuple[str, ...] = ()  # replicas that do not start, on their way out
+    replaced_at: float | None = None  # when the last of them were gone
+    replaced: int = 0  # rounds of them in a row without a start that succeeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +143,7 @@ class Memory:
     cold_starts: ColdStarts = field(default_factory=ColdStarts)
     traffic: Traffic = field(default_factory=Traffic)
     levels: Levels = field(default_factory=Levels)
+    stillness: Stillness = field(default_factory=Stillness)
     capacity: CapacityTruth = field(default_factory=CapacityTruth)
     spend: Spend = field(default_factory=Spend)
     met_since: tuple[float | None, ...] = ()  # for each threshold: since when its condition holds

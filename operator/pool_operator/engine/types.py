@@ -162,6 +162,13 @@ class Ended(NamedTuple):
     slots: int = 1  # slots of its replica at that time
 
 
+class Blocked(StrEnum):
+    """What keeps a starting replica from starting, as the cluster says; how long to believe in it is the engine's part."""
+
+    UNSCHEDULABLE = "Unschedulable"  # nowhere has room: it costs nothing, and a cluster autoscaler may act on it
+    FAILING = "Failing"  # it has its place, and cannot start there: image, configuration, crashes
+
+
 class ReplicaPhase(StrEnum):
     STARTING = "Starting"  # created; cannot claim yet
     READY = "Ready"
@@ -181,7 +188,7 @@ class Replica:
     runs: tuple[Run, ...] = ()  # of its claims, those whose start is known
     drained: bool = False  # carries a drain mark
     removal_rank: int = 0  # the backend's own order of removal at equal cost; lower goes first
-    stuck: bool = False  # starting for too long, or cannot be scheduled: not capacity
+    blocked: Blocked | None = None  # starting, and the cluster says why it does not start
     outdated: bool = False  # runs an older template
 
 
@@ -203,6 +210,7 @@ class Observed:
     wanted: int  # replicas asked for now (Deployment spec.replicas / processes meant to run)
     lowering_blocked: str = ""  # why the backend must not lower now (a rollout runs), "" if it may
     capacity_short: str = ""  # the cluster's own words when it gives no more, "" if it does
+    refused: bool = False  # replicas that are asked for are not even created (quota, admission)
     ended: tuple[Ended, ...] = ()  # runs that ended lately, oldest first; those up to Memory.cursor are known already
     out_of_memory_at: float | None = None  # when a replica was last killed for memory
     primary: Primary | None = None  # of an overflow pool: the pool it helps out; None: not seen yet

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from pool_operator.engine.demand import Demand
 from pool_operator.engine.fleet import Fleet
 from pool_operator.engine.limits import Limited
+from pool_operator.engine.state import CapacityTruth
 from pool_operator.engine.types import Observed, PoolSpec
 from pool_operator.names import Limit
 
@@ -40,7 +43,20 @@ def bound(spec: PoolSpec, fleet: Fleet, limited: Limited) -> str:
     return ""
 
 
-def short(observed: Observed, fleet: Fleet, limited: Limited) -> str:
-    """What cannot be had. Without counts of jobs: this sentence is a condition's, and must hold still."""
-    words = observed.capacity_short or "they do not start"
-    return f"{number(limited.goal, 'replica')} wanted, {fleet.usable} can be had: {words}"
+def short(observed: Observed, fleet: Fleet, limited: Limited, truth: CapacityTruth) -> str:
+    """What was wanted, why it is not there, and what is done about it. Without counts of jobs: it must hold still."""
+    wanted = f"{number(limited.uncapped, 'replica')} wanted"
+    if truth.replacing:
+        return f"{wanted}, {number(len(truth.replacing), 'replica')} of them did not start in time: replaced"
+    had = min(fleet.had, limited.uncapped)
+    text = f"{wanted}, {had} can be had: {observed.capacity_short or truth.words or 'they do not start'}"
+    if limited.uncapped == limited.goal:
+        return text
+    if truth.probe:
+        return f"{text}; {truth.probe} more asked for"
+    return f"{text}; next try at {clock_time(truth.probe_at)}" if truth.probe_at is not None else text
+
+
+def clock_time(at: float) -> str:
+    """`14:05 UTC`."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M UTC")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pool_operator.engine.types import Replica
+from pool_operator.engine.types import Blocked, Replica
 
 
 @dataclass(slots=True)
@@ -13,7 +13,7 @@ class Meter:
     """Counts from its first look on. Times are unix seconds of this machine.
 
     A replica counts from its creation until it is seen no more; each change of replicas wakes a look, so that the end
-    is known to within moments. One that cannot start has no node, most likely, and is not counted meanwhile.
+    is known to within moments. One that has no node is not counted meanwhile.
     """
 
     looked_at: float | None = None
@@ -22,7 +22,7 @@ class Meter:
     def look(self, replicas: Iterable[Replica], now: float) -> float:
         """Replica-seconds since the look before this one."""
         since, before = self.looked_at, self.seen
-        counted = [one for one in replicas if not one.stuck]
+        counted = [one for one in replicas if one.blocked is not Blocked.UNSCHEDULABLE]
         self.looked_at, self.seen = now, frozenset(one.id for one in counted)
         if since is None or now <= since:
             return 0.0

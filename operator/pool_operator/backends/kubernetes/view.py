@@ -12,7 +12,7 @@ from pool_operator.backends.base import BackendView, Problem
 from pool_operator.backends.kubernetes.causes import one_line
 from pool_operator.backends.kubernetes.objects import DRAINED_COST, DeploymentFact, PodFact, ReplicaSetFact
 from pool_operator.backends.kubernetes.ranking import deletion_order
-from pool_operator.engine.types import Replica, ReplicaPhase
+from pool_operator.engine.types import Blocked, Replica, ReplicaPhase
 from pool_operator.names import ConditionReason
 
 
@@ -49,6 +49,7 @@ def build_view(facts: Facts, *, synced: bool, now: float, template_problem: Prob
         lowering_blocked=lowering_blocked(facts),
         template_problem=template_problem,
         capacity_problem=capacity_problem(facts),
+        refused=any(one.failure and one.wanted > one.present for one in facts.sets),
         excused_replicas=tuple(sorted(facts.excused or ())),
         deadlines={pod.id.uid: pod.id.deletion_at for pod in facts.pods if pod.id.deletion_at is not None},
     )
@@ -66,7 +67,7 @@ def _replicas(facts: Facts, now: float) -> Sequence[Replica]:
             created_at=pod.created_at,
             ready_at=pod.ready_at,
             removal_rank=rank.get(pod.id.uid, -1),
-            stuck=pod.stuck is not None,
+            blocked=_blocked(pod),
             outdated=current is not None and pod.id.owner_uid != current.id.uid,
         )
         for pod in sorted(alive, key=lambda pod: (pod.created_at, pod.id.uid))
@@ -77,6 +78,12 @@ def _phase(pod: PodFact) -> ReplicaPhase:
     if pod.id.deletion_at is not None:
         return ReplicaPhase.TERMINATING
     return ReplicaPhase.READY if pod.ready else ReplicaPhase.STARTING
+
+
+def _blocked(pod: PodFact) -> Blocked | None:
+    if pod.stuck is None:
+        return None
+    return Blocked.UNSCHEDULABLE if pod.stuck.reason is ConditionReason.UNSCHEDULABLE else Blocked.FAILING
 
 
 def condemned(facts: Facts) -> frozenset[str]:

@@ -97,11 +97,10 @@ class LocalBackend:
         held = self._pools.get(pool.uid)
         if held is None:
             return BackendView(synced=True)
-        now = time.time()
         ordered = sorted(held.replicas.values(), key=lambda one: (one.created_at, one.id))
         return BackendView(
             synced=True,
-            replicas=tuple(one.shown(rank, now) for rank, one in enumerate(ordered)),
+            replicas=tuple(one.shown(rank) for rank, one in enumerate(ordered)),
             wanted=held.wanted,
             exists=True,
             capacity_problem=held.problem,

@@ -7,12 +7,9 @@ import signal
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
 
 from pool_operator.backends.base import PoolObject
 from pool_operator.engine.types import Replica, ReplicaPhase
-
-STUCK_SECONDS: Final = 900.0  # a large model may have to be downloaded first
 
 
 class Cause(StrEnum):
@@ -36,7 +33,7 @@ class LocalReplica:
     cause: Cause | None = None  # set when we tell it to end, or when it ended
     ended_at: float | None = None
 
-    def shown(self, rank: int, now: float) -> Replica:
+    def shown(self, rank: int) -> Replica:
         """As the engine sees it; `rank` counts from the oldest."""
         phase = ReplicaPhase.STARTING if self.ready_at is None else ReplicaPhase.READY
         return Replica(
@@ -46,7 +43,6 @@ class LocalReplica:
             ready_at=self.ready_at,
             # those that cannot work yet go first, of the others the youngest
             removal_rank=-rank if self.ready_at is None else 1_000_000 - rank,
-            stuck=self.ready_at is None and now - self.created_at > STUCK_SECONDS,
         )
 
 

@@ -1,0 +1,55 @@
+"""Which replicas will not start: by the cluster's word, and by how long starts take here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pool_operator.engine.state import CapacityTruth, ColdStarts
+from pool_operator.engine.types import Blocked, Replica, ReplicaPhase
+
+SHORTEST_PATIENCE_SECONDS: Final = 600.0
+"""A cluster autoscaler needs minutes to bring a node, and a Pending pod all that time to act on."""
+LONG_START: Final = 3.0  # in long cold starts of this pool
+FAILING_SECONDS: Final = 120.0
+"""How long a start may fail: registries and configuration heal, and the cluster tries again by itself."""
+ALONE: Final = 2.0
+"""While nobody has started since, a slow start is as likely as a bad place: be twice as patient."""
+
+
+def patience_seconds(cold_starts: ColdStarts) -> float:
+    """How long a start may take.
+
+    Cold starts of a minute: 600 s. A model that takes 10 minutes to load: 1800 s.
+    """
+    return max(LONG_START * cold_starts.mean_seconds, SHORTEST_PATIENCE_SECONDS)
+
+
+def given_up_at(active: Sequence[Replica], cold_starts: ColdStarts, truth: CapacityTruth) -> Mapping[str, float]:
+    """When each starting replica will be called stuck if it goes on as it does.
+
+    Created at 1000, cold starts of a minute: at 1600 if the cluster finds no place for it, or if another one created at
+    the same time has started; at 2200 if nobody has started since and the cluster says nothing. One whose start fails,
+    seen first at 1100: at 1220.
+    """
+    starting = [one for one in active if one.phase is ReplicaPhase.STARTING]
+    if not starting:
+        return {}
+    patience, failing_since = patience_seconds(cold_starts), dict(truth.failing)
+    started_last = max((one.ready_at for one in active if one.ready_at is not None), default=-math.inf)
+
+    def end(one: Replica) -> float:
+        if one.blocked is None and started_last <= one.created_at:
+            return one.created_at + ALONE * patience
+        failing = failing_since.get(one.id, math.inf) if one.blocked is Blocked.FAILING else math.inf
+        return min(one.created_at + patience, failing + FAILING_SECONDS)
+
+    return {one.id: end(one) for one in starting}
+
+
+def stuck_starts(
+    active: Sequence[Replica], cold_starts: ColdStarts, truth: CapacityTruth, now: float
+) -> frozenset[str]:
+    """Ids of replicas that are not to be counted on."""
+    return frozenset(name for name, at in given_up_at(active, cold_starts, truth).items() if at <= now)
