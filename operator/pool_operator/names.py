@@ -135,4 +135,6 @@ class ConditionReason(StrEnum):
     ROLLOUT_STUCK = "RolloutStuck"
     NO_PRICE = "NoPrice"
     NO_BUDGET = "NoBudget"
+    SOFT_BUDGET_EXHAUSTED = "SoftBudgetExhausted"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
     HOST_NOT_ALLOWED = "HostNotAllowed"

@@ -17,9 +17,11 @@ from pool_operator.api.models import Model, ProcessingPoolSpec
 from pool_operator.api.status import ProcessingPoolStatus
 from pool_operator.backends.base import BackendView, Problem
 from pool_operator.cli.crd import main
-from pool_operator.engine.types import Decision, Observed, QueueReading, Reading
+from pool_operator.engine.state import Spend
+from pool_operator.engine.types import Budget, Decision, Observed, QueueReading, Reading
 from pool_operator.names import ConditionReason, Limit, Reason
-from pool_operator.runtime.status import Facts, build_status
+from pool_operator.runtime.conditions import Facts
+from pool_operator.runtime.status import build_status
 
 FILE = Path(__file__).parents[2] / "crds" / "processingpools.yaml"
 SCHEMA = root_schema()
@@ -216,6 +218,10 @@ def test_the_status_that_we_write_is_the_status_that_the_server_keeps():
             decision=decision,
             observed=Observed(reading=reading, replicas=(), wanted=0),
             view=BackendView(synced=True, exists=True, capacity_problem=problem),
+            budget=Budget(price_per_replica_hour=0.69),
+            spend=Spend(
+                at=5.0, rate_per_hour=0.69, day="1970-01-01", day_amount=1.5, month="1970-01", month_amount=2.5
+            ),
         ),
         {},
     )

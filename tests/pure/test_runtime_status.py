@@ -5,9 +5,10 @@ from __future__ import annotations
 from tests.fakes.pools import pool_object
 
 from pool_operator.backends.base import BackendView, Problem
-from pool_operator.engine.types import Decision, Observed, QueueReading, Reading, Replica, ReplicaPhase, Unknown
+from pool_operator.engine.types import Budget, Decision, Observed, QueueReading, Reading, Replica, ReplicaPhase, Unknown
 from pool_operator.names import Condition, ConditionReason, Limit, Mode, Reason
-from pool_operator.runtime.status import Facts, build_status, coarse, events_of
+from pool_operator.runtime.conditions import Facts
+from pool_operator.runtime.status import build_status, coarse, events_of
 
 AT = 1_700_000_000.0
 POOL = pool_object(created_at=AT, generation=3)
@@ -110,7 +111,7 @@ def test_each_trouble_lands_in_its_condition():
         (facts(decision=decision(limited_by=Limit.MAXIMUM)), Condition.SCALING_LIMITED, ("True", "Maximum")),
         (facts(mode=Mode.PAUSED, decision=decision(acts=False)), Condition.SCALING_ACTIVE, ("False", "Paused")),
         (facts(mode=Mode.DRY_RUN, decision=decision(acts=False)), Condition.SCALING_ACTIVE, ("False", "DryRun")),
-        (facts(priced=True), Condition.BUDGET_AVAILABLE, ("Unknown", "NoBudget")),
+        (facts(budget=Budget(price_per_replica_hour=0.69)), Condition.BUDGET_AVAILABLE, ("Unknown", "NoBudget")),
     ]
     for given, kind, expected in cases:
         assert conditions(build_status(given, {}))[str(kind)] == expected

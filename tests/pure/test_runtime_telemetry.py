@@ -17,23 +17,37 @@ from kubernetes.aio import client
 from pool_operator.backends.base import Credentials
 from pool_operator.backends.kubernetes import paths
 from pool_operator.backends.kubernetes.api import ApiUnavailableError, KubeApi, resource_of
-from pool_operator.names import PassError
+from pool_operator.names import Limit, PassError
 from pool_operator.telemetry.health import STUCK_SECONDS, HealthServer, stuck
 from pool_operator.telemetry.logs import JsonFormatter
 from pool_operator.telemetry.metrics import Metrics
 
+LABELS = {"pool_namespace": "media", "pool": "speech"}
 PLAIN = (
     "spec_min_replicas",
     "status_desired_replicas",
     "status_ready_replicas",
     "last_successful_poll_timestamp_seconds",
+    "decision_demand_slots",
+    "decision_headroom_slots",
+    "decision_wish_replicas",
+    "slots_per_replica",
+    "wait_estimate_seconds",
+    "cold_start_seconds",
+    "run_seconds",
+    "allowance_granted",
+    "allowance_used",
 )
 """Gauges of the same kind as those that `told` sets."""
 
 
 def told(metrics):
     metrics.pool_seen("media", "speech")
-    metrics.pool_gauges("media", "speech", {"status_replicas": 3, "spec_max_replicas": 10})
+    metrics.pool_gauges(
+        "media", "speech", {"status_replicas": 3, "spec_max_replicas": 10, "capacity_ceiling_replicas": 3}
+    )
+    metrics.limits("media", "speech", {Limit.CAPACITY})
+    metrics.money("media", "speech", {"day": 4.5}, {("day", "hard"): 15.0})
     metrics.queue("media", "speech", "default", {"queued": 4}, 123.0)
     metrics.conditions("media", "speech", {"Ready": "True"})
     metrics.decided("media", "speech", direction="up", reason="WorkWaiting")
@@ -99,6 +113,33 @@ def test_queues_that_a_pool_does_not_serve_any_more_go():
     assert "urgent" not in text
     assert 'queue="default",state="failed"} 3.0' in text
     assert "processingpool_queue_oldest_job_timestamp_seconds{" in text
+
+
+def test_each_limit_tells_whether_it_binds():
+    metrics = Metrics()
+    told(metrics)
+    found = {
+        one: metrics.registry.get_sample_value("processingpool_limit_binding", LABELS | {"limit": str(one)})
+        for one in Limit
+    }
+    assert found == {one: float(one is Limit.CAPACITY) for one in Limit}
+    metrics.limits("media", "speech", set())
+    assert 'limit="Capacity",pool="speech",pool_namespace="media"} 0.0' in metrics.exposition().decode()
+
+
+def test_what_is_not_known_or_not_limited_is_not_told():
+    metrics = Metrics()
+    told(metrics)
+    text = metrics.exposition().decode()
+    assert 'processingpool_spend{period="day",pool="speech",pool_namespace="media"} 4.5' in text
+    assert 'processingpool_budget_limit{kind="hard",period="day",pool="speech",pool_namespace="media"} 15.0' in text
+    assert 'period="month"' not in text
+    assert 'kind="soft"' not in text
+    metrics.pool_gauges("media", "speech", {"capacity_ceiling_replicas": None})
+    metrics.money("media", "speech", {}, {})
+    text = metrics.exposition().decode()
+    for name in ("capacity_ceiling_replicas", "spend", "budget_limit"):
+        assert f"processingpool_{name}{{" not in text
 
 
 def test_without_a_price_there_is_no_cost_not_even_zero():

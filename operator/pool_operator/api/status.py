@@ -20,11 +20,31 @@ class DecisionStatus(Model):
     reason: str | None = Field(default=None, max_length=64, description="Why, one word of a closed list.")
     message: str | None = Field(default=None, max_length=2048, description="Why, in one sentence with numbers.")
     limited_by: str | None = Field(
-        default=None, max_length=64, description="The limit that bound: Minimum, Maximum, Capacity or Running."
+        default=None,
+        max_length=64,
+        description="The limit that bound: Minimum, Maximum, Schedule, Threshold, Overflow, Concurrency, Rate, Capacity, Budget or Running.",
     )
     at: str | None = Field(
         default=None, max_length=64, json_schema_extra={"format": "date-time"}, description="When it was decided."
     )
+
+
+class PeriodStatus(Model):
+    """Spent at `since`; from then on arithmetic says how much: `amount` + hours since then × `ratePerHour`."""
+
+    period: str | None = Field(default=None, max_length=10, description="The day or the month, 2026-11-25 or 2026-11.")
+    amount: str | None = Field(default=None, max_length=32, description="Money spent in it, at `since`.")
+    rate_per_hour: str | None = Field(
+        default=None, max_length=32, description="What the replicas that there are cost an hour."
+    )
+    since: str | None = Field(
+        default=None, max_length=64, json_schema_extra={"format": "date-time"}, description="When that was counted."
+    )
+
+
+class SpendStatus(Model):
+    day: PeriodStatus | None = Field(default=None, description="This day, in the budget's time zone.")
+    month: PeriodStatus | None = Field(default=None, description="This month, in the budget's time zone.")
 
 
 class ConditionStatus(Model):
@@ -57,6 +77,9 @@ class ProcessingPoolStatus(Model):
     slots_per_replica: int | None = Field(default=None, ge=0, description="Jobs at once in one replica.")
     queue: QueueStatus | None = Field(default=None, description="Jobs of all queues; coarse, written seldom.")
     decision: DecisionStatus | None = Field(default=None, description="The last decision.")
+    spend: SpendStatus | None = Field(
+        default=None, description="Money spent: a checkpoint, written when the number of replicas changes."
+    )
     conditions: tuple[ConditionStatus, ...] | None = Field(
         default=None,
         max_length=16,

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Collection
 
 from pool_operator.backends.base import Applied
-from pool_operator.engine.types import Decision, Reading, ReplicaPhase
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Budget, Decision, Reading, ReplicaPhase
 from pool_operator.runtime.clock import Clock
 from pool_operator.runtime.scene import Scene
+from pool_operator.runtime.spending import purses
 from pool_operator.runtime.store import Entry
 from pool_operator.telemetry.metrics import Metrics
 
@@ -39,6 +41,7 @@ def measure(
     _count_errors(metrics, entry, scene, applied)
     if not entry.deleted:
         _tell_gauges(metrics, scene, decision)
+        _tell_engine(metrics, scene, decision, entry.memory)
 
 
 def _watch_hits(
@@ -71,10 +74,11 @@ def _count_errors(metrics: Metrics, entry: Entry, scene: Scene, applied: Applied
 def _tell_gauges(metrics: Metrics, scene: Scene, decision: Decision) -> None:
     namespace, name = scene.pool.key.namespace, scene.pool.key.name
     reading, replicas = scene.observed.reading, scene.observed.replicas
-    values: dict[str, float] = {
+    values: dict[str, float | None] = {
         "status_desired_replicas": decision.replicas,
         "status_replicas": len(replicas),
         "status_ready_replicas": sum(one.phase is ReplicaPhase.READY for one in replicas),
+        "slots_per_replica": decision.slots,
     }
     if scene.crd is not None:
         values |= {"spec_min_replicas": scene.crd.min_replicas, "spec_max_replicas": scene.crd.max_replicas}
@@ -92,3 +96,42 @@ def _tell_gauges(metrics: Metrics, scene: Scene, decision: Decision) -> None:
             oldest = None if one.oldest_wait_seconds is None else reading.at - one.oldest_wait_seconds
             metrics.queue(namespace, name, queue, jobs, oldest)
     metrics.pool_gauges(namespace, name, values)
+
+
+def _tell_engine(metrics: Metrics, scene: Scene, decision: Decision, memory: Memory) -> None:
+    """What was wished, what bound it, what it costs, and what was learned."""
+    namespace, name = scene.pool.key.namespace, scene.pool.key.name
+    reading, hard = scene.observed.reading, decision.granted is not None
+    metrics.pool_gauges(
+        namespace,
+        name,
+        {
+            "decision_demand_slots": decision.demand_slots,
+            "decision_headroom_slots": _number(decision, "headroom_slots"),
+            "decision_wish_replicas": decision.wish,
+            "wait_estimate_seconds": _number(decision, "wait_estimate_seconds"),
+            "cold_start_seconds": memory.cold_starts.mean_seconds,
+            "run_seconds": memory.run_times.mean_seconds,
+            "capacity_ceiling_replicas": memory.capacity.ceiling,
+            "allowance_granted": decision.granted,
+            "allowance_used": reading.allowance_used if hard and isinstance(reading, Reading) else None,
+        },
+    )
+    metrics.limits(namespace, name, {limit for limit in (decision.limited_by, *dict(decision.without)) if limit})
+    _tell_money(metrics, scene, scene.spec.budget if scene.spec else None, memory)
+
+
+def _number(decision: Decision, key: str) -> float | None:
+    """One of the decision's inputs; None while it was decided without."""
+    value = decision.inputs.get(key)
+    return value if isinstance(value, int | float) else None
+
+
+def _tell_money(metrics: Metrics, scene: Scene, budget: Budget | None, memory: Memory) -> None:
+    both = purses(budget, memory.spend) if budget is not None else ()
+    metrics.money(
+        scene.pool.key.namespace,
+        scene.pool.key.name,
+        {one.period: one.spent for one in both},
+        {(one.period, kind): amount for one in both for kind, amount in (("soft", one.soft), ("hard", one.hard))},
+    )

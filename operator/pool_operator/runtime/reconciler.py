@@ -5,28 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
-from pool_contract import scripts
-from pool_contract.messages import DrainOrder, PoolSettings
-from pool_contract.scripts import Call
 from pool_operator.backends.base import Applied, Backend, PoolObject, Target
 from pool_operator.engine.decide import decide
-from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Decision, Observed
 from pool_operator.names import Mode, Reason
 from pool_operator.observe.problems import EndpointError
 from pool_operator.runtime.clock import Clock
+from pool_operator.runtime.conditions import Facts
 from pool_operator.runtime.measure import measure
+from pool_operator.runtime.orders import GRANT_AGAIN_SECONDS, Orders
+from pool_operator.runtime.recorder import Recorder, Step
 from pool_operator.runtime.reports import Reports
-from pool_operator.runtime.scene import Scene, look
-from pool_operator.runtime.status import QUEUE_INTERVAL_SECONDS, Facts, build_status, events_of
+from pool_operator.runtime.scene import Scene, look, offer
+from pool_operator.runtime.status import QUEUE_INTERVAL_SECONDS, build_status, events_of
 from pool_operator.runtime.store import Entry, Store
 from pool_operator.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 OnDecision = Callable[[PoolObject, Decision, Observed, Applied], None]
+SOONEST_SECONDS: Final = 0.01
+PASSED_SECONDS: Final = 1.0
+"""A moment that has passed already is no reason to spin."""
 WRITE_AGAIN_SECONDS: Final = 1.0
 UNREACHABLE_END_SECONDS: Final = 600.0
 
@@ -37,6 +38,7 @@ class Outcome:
 
     again_seconds: float | None = None
     retired: bool = False
+    concerns: tuple[str, ...] = ()  # UIDs of pools that should look at what this one has decided
 
 
 class Reconciler:
@@ -44,6 +46,7 @@ class Reconciler:
 
     Args:
         epoch: the leader's epoch for a pool UID.
+        recorder: the ledger; asked once for what the last leader had learned.
         on_decision: called after each pass with what was decided, seen and done; must not block.
     """
 
@@ -56,14 +59,16 @@ class Reconciler:
         epoch: Callable[[str], int],
         clock: Clock,
         metrics: Metrics,
+        recorder: Recorder,
         on_decision: list[OnDecision],
     ) -> None:
         self._store = store
         self._backend = backend
         self._reports = reports
-        self._epoch = epoch
         self._clock = clock
         self._metrics = metrics
+        self._recorder = recorder
+        self._orders = Orders(epoch=epoch, clock=clock)
         self._on_decision = on_decision
 
     async def reconcile(self, entry: Entry) -> Outcome:
@@ -81,19 +86,23 @@ class Reconciler:
         if entry.ending and self._over(scene):
             return await self._retire(entry, scene)
 
+        if not await self._remember(entry, scene):
+            return Outcome(again_seconds=WRITE_AGAIN_SECONDS)
+
         # 2 decide: pure
-        decision, entry.memory = self._decide(entry, scene)
+        decision = self._decide(entry, scene)
         acts = decision.acts and scene.spec is not None
         rising = decision.replicas > scene.view.wanted
-        await self._publish(entry, scene)
+        await self._orders.publish(entry, scene, decision)
+        await self._orders.grant(entry, scene, decision)
 
         # 3 drain: mark the chosen and count their claims in one step, or un-mark; going up does not wait for it
         applied = Applied(wanted=scene.view.wanted)
         if acts and rising:
             applied = await self._backend.apply(scene.pool, _target(scene, decision, frozenset()))
-        await self._tell_deadlines(entry, scene)
-        await self._unmark(entry, scene, decision)
-        drained = await self._mark(entry, scene, decision) if acts else frozenset()
+        await self._orders.tell_deadlines(entry, scene)
+        await self._orders.unmark(entry, scene, decision)
+        drained = await self._orders.mark(entry, scene, decision) if acts else frozenset()
 
         # 4 apply: up at once (above), down only by replicas proved empty under their mark
         if acts and not rising:
@@ -104,13 +113,37 @@ class Reconciler:
 
     # --- 2 ------------------------------------------------------------------------------------------------------
 
-    def _decide(self, entry: Entry, scene: Scene) -> tuple[Decision, Memory]:
+    async def _remember(self, entry: Entry, scene: Scene) -> bool:
+        """Take over, once, what the last leader had learned; False: Redis can be read but cannot tell it yet.
+
+        While nothing can be read, nothing is lowered and nothing is recorded, so that nothing of it is overwritten.
+        """
+        if entry.remembered or entry.ending or scene.asked_monotonic is None:
+            return True
+        try:
+            memory = await self._recorder.restore(scene.pool, entry.endpoint)
+        except EndpointError as error:
+            log.info("pool=%s what was learned cannot be read yet: %s", entry.pool.key, error)
+            return False
+        entry.recall(memory)
+        if entry.endpoint is not None:  # runs that ended after what was learned last are read again
+            entry.endpoint.attach(entry.pool.uid, entry.queues, entry.memory.cursor)
+        return True
+
+    def _decide(self, entry: Entry, scene: Scene) -> Decision:
         now = self._clock.unix()
         if scene.spec is not None:
-            return decide(scene.spec, scene.observed, entry.memory, now)
+            before = entry.memory
+            decision, entry.memory = decide(scene.spec, scene.observed, before, now)
+            if entry.remembered:
+                step = Step(
+                    spec=scene.spec, observed=scene.observed, before=before, decision=decision, after=entry.memory
+                )
+                self._recorder.record(scene.pool, entry.endpoint, step)
+            return decision
         assert scene.pool_problem is not None or entry.ending
         message = scene.pool_problem.message if scene.pool_problem else "the pool is deleted"
-        decision = Decision(
+        return Decision(
             at=now,
             replicas=scene.view.wanted,
             slots=entry.decision.slots if entry.decision else 1,
@@ -118,91 +151,6 @@ class Reconciler:
             message=message,
             acts=False,
         )
-        return decision, entry.memory
-
-    # --- 3 ------------------------------------------------------------------------------------------------------
-
-    async def _publish(self, entry: Entry, scene: Scene) -> None:
-        """Live settings for the workers, when they changed (or Redis forgot them): before the first replica comes."""
-        settings = _settings(scene, deleted=entry.ending)
-        if settings is None or scene.asked_monotonic is None:
-            return
-        if settings != entry.settings or not scene.known.published:
-            call = scripts.publish_settings(
-                _prefix(entry), pool=scene.pool.uid, epoch=self._epoch(scene.pool.uid), settings=settings
-            )
-            if await self._write(entry, call):
-                entry.settings, entry.settings_at = settings, self._clock.monotonic()
-
-    async def _tell_deadlines(self, entry: Entry, scene: Scene) -> None:
-        """The real end of replicas that are told to end: it may be sooner than their grace period."""
-        if _is_dry(scene) or scene.asked_monotonic is None:
-            return
-        deadlines = {
-            replica: at for replica, at in scene.view.deadlines.items() if entry.deadlines_told.get(replica) != at
-        }
-        if deadlines and await self._order(entry, scene, "Terminating", deadlines) is not None:
-            entry.deadlines_told = dict(scene.view.deadlines)
-
-    async def _unmark(self, entry: Entry, scene: Scene, decision: Decision) -> None:
-        """Demand is back; or the pool stopped acting, and a mark of ours would keep a replica idle for ever."""
-        if not decision.undrain or entry.endpoint is None or scene.asked_monotonic is None:
-            return
-        call = scripts.undrain(
-            _prefix(entry), pool=scene.pool.uid, epoch=self._epoch(scene.pool.uid), replicas=decision.undrain
-        )
-        if await self._write(entry, call):
-            entry.marks.changed(dict.fromkeys(decision.undrain, False), self._clock.monotonic())
-            entry.endpoint.poke()
-
-    async def _mark(self, entry: Entry, scene: Scene, decision: Decision) -> frozenset[str]:
-        """Mark the chosen; returns those that are marked and hold nothing."""
-        if entry.endpoint is None or scene.asked_monotonic is None:
-            return frozenset()
-        chosen = {
-            one.id: None for one in scene.observed.replicas if one.id in decision.drain and one.claims is not None
-        }
-        if not chosen:
-            return frozenset()
-        counts = await self._order(entry, scene, str(decision.reason), chosen)
-        if counts is None:
-            return frozenset()
-        return frozenset(replica for replica, claims in counts.items() if claims == 0)
-
-    async def _order(
-        self, entry: Entry, scene: Scene, reason: str, release_at: dict[str, float] | dict[str, None]
-    ) -> dict[str, int] | None:
-        """Mark replicas; their claims under the mark, or None if Redis did not take it."""
-        now, epoch = self._clock.unix(), self._epoch(scene.pool.uid)
-        orders = {
-            # the order of a replica that is told to end keeps its deadline
-            replica: DrainOrder(reason=reason, at=now, epoch=epoch, release_at=at or entry.deadlines_told.get(replica))
-            for replica, at in release_at.items()
-        }
-        counts: list[dict[str, int]] = []
-        call = scripts.drain(_prefix(entry), pool=scene.pool.uid, epoch=epoch, orders=orders)
-        if not await self._write(entry, call, counts.append):
-            return None
-        new = {one.id for one in scene.observed.replicas if not one.drained} & orders.keys()
-        if new:
-            entry.marks.changed(dict.fromkeys(new, True), self._clock.monotonic())
-            if entry.endpoint is not None:
-                entry.endpoint.poke()
-        return counts[0]
-
-    async def _write(self, entry: Entry, call: Call[T], take: Callable[[T], None] = lambda _: None) -> bool:
-        """Run a script that writes; False if Redis did not take it (then it is a problem of the pool's status)."""
-        if entry.endpoint is None:
-            return False
-        try:
-            take(await entry.endpoint.call(call))
-        except EndpointError as error:
-            if error.problem != entry.write_problem:  # tried again each second: told once
-                log.warning("pool=%s Redis did not take '%s': %s", entry.pool.key, call.script, error)
-            entry.write_problem = error.problem
-            return False
-        entry.write_problem = None
-        return True
 
     # --- 5 ------------------------------------------------------------------------------------------------------
 
@@ -219,7 +167,8 @@ class Reconciler:
             queue_problem=scene.queue_problem,
             apply_problem=applied.problem,
             mode=scene.crd.mode if scene.crd else Mode.ACTIVE,
-            priced=scene.crd is not None and scene.crd.budget is not None,
+            budget=scene.spec.budget if scene.spec else None,
+            spend=entry.memory.spend,
         )
         rest = QUEUE_INTERVAL_SECONDS - (now - entry.status_at)
         status = build_status(facts, entry.status, keep_queue=rest > 0)
@@ -236,10 +185,21 @@ class Reconciler:
             hook(scene.pool, decision, scene.observed, applied)
         waits = [applied.wait_seconds, rest if rest > 0 else None]
         if decision.wake_at is not None:
-            waits.append(decision.wake_at - self._clock.unix())
+            wait = decision.wake_at - self._clock.unix()
+            waits.append(wait if wait > 0 else PASSED_SECONDS)
+        if decision.granted is not None:
+            waits.append(GRANT_AGAIN_SECONDS)
         if entry.write_problem is not None:
             waits.append(WRITE_AGAIN_SECONDS)
-        return Outcome(again_seconds=min((max(0.01, one) for one in waits if one is not None), default=None))
+        again = min((max(SOONEST_SECONDS, one) for one in waits if one is not None), default=None)
+        return Outcome(again_seconds=again, concerns=self._concerns(entry, scene, decision))
+
+    def _concerns(self, entry: Entry, scene: Scene, decision: Decision) -> tuple[str, ...]:
+        """Pools that overflow for this one are told when it can do more or less than before."""
+        before, entry.offered = entry.offered, offer(decision, scene.observed)
+        if before is not None and (before.limited_by, before.slots) == (entry.offered.limited_by, entry.offered.slots):
+            return ()
+        return tuple(one.pool.uid for one in self._store.overflowing(entry))
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -252,11 +212,7 @@ class Reconciler:
         return scene.claims == 0
 
     async def _retire(self, entry: Entry, scene: Scene) -> Outcome:
-        if not _is_dry(scene):
-            call = scripts.publish_settings(
-                _prefix(entry), pool=scene.pool.uid, epoch=self._epoch(scene.pool.uid), settings=None
-            )
-            await self._write(entry, call)
+        await self._orders.retire(entry, scene)
         await self._backend.retire(scene.pool)
         log.info("pool=%s is gone: no replica and no claim is left", scene.pool.key)
         return Outcome(retired=True)
@@ -271,27 +227,3 @@ def _target(scene: Scene, decision: Decision, drained: frozenset[str]) -> Target
         leaving=frozenset(marked | set(decision.drain)),
         idle=frozenset(one.id for one in scene.observed.replicas if one.claims == 0),
     )
-
-
-def _settings(scene: Scene, *, deleted: bool) -> PoolSettings | None:
-    """What workers of this pool read; None while there is nothing valid to say."""
-    if scene.crd is None or scene.spec is None or _is_dry(scene):
-        return None
-    return PoolSettings(
-        namespace=scene.pool.key.namespace,
-        name=scene.pool.key.name,
-        queues=tuple(queue.name for queue in scene.crd.queues),
-        slots=scene.spec.slots_per_replica,
-        job_timeout_seconds=scene.crd.jobs.timeout_seconds,
-        max_retries=scene.crd.jobs.max_retries,
-        max_losses=scene.crd.jobs.max_losses,
-        deleted=deleted,
-    )
-
-
-def _is_dry(scene: Scene) -> bool:
-    return scene.crd is None or scene.crd.mode is Mode.DRY_RUN
-
-
-def _prefix(entry: Entry) -> str:
-    return entry.endpoint.prefix if entry.endpoint else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pool_contract.scripts import PoolState
 from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.backends.base import BackendView, PoolObject, Problem
-from pool_operator.engine.types import Observed, PoolSpec, Reading, ReplicaPhase, Unknown
+from pool_operator.engine.slots import slots_of
+from pool_operator.engine.types import Decision, Observed, PoolSpec, Primary, Reading, ReplicaPhase, Unknown
 from pool_operator.names import ConditionReason
 from pool_operator.observe.problems import lost_data
 from pool_operator.observe.readings import NO_REPLICAS, pool_reading, seen_replicas
@@ -58,7 +59,7 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
         found = _doubted(entry, latest, known, view) or pool_reading(latest, pool.uid, entry.queues)
         suspects = frozenset(entry.suspicion.replicas)
         if isinstance(found, Reading):
-            reading = found
+            reading = _without_helpers(found, entry, store, latest)
         else:
             queue_problem, since = found, entry.memory.unknown_since or latest.asked_unix
     elif isinstance(latest, Failure):
@@ -66,14 +67,17 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
         suspects = frozenset(one.id for one in view.replicas if one.phase is not ReplicaPhase.STARTING)
     if queue_problem is not None:
         reading = Unknown(since=now if since is None else since, why=queue_problem.message)
-    slots = spec.slots_per_replica if spec else 1
+    slots = slots_of(spec, entry.memory.learned) if spec else 1
     observed = Observed(
         reading=reading,
         replicas=seen_replicas(view.replicas, known, slots=slots, suspects=suspects, marks=marks, skew_seconds=skew),
         wanted=view.wanted,
         lowering_blocked=view.lowering_blocked,
         capacity_short=view.capacity_problem.message if view.capacity_problem else "",
+        refused=view.refused,
         ended=entry.endpoint.ended_runs(pool.uid, entry.memory.cursor) if entry.endpoint is not None else (),
+        out_of_memory_at=view.out_of_memory_at,
+        primary=_primary(entry, store),
     )
     return Scene(
         pool=pool,
@@ -137,3 +141,34 @@ def _doubted(entry: Entry, seen: Seen, known: PoolState, view: BackendView) -> P
         settings_lost=not known.published and entry.settings_at < seen.asked_monotonic,
     )
     return lost_data(str(entry.endpoint.key)) if doubt else None
+
+
+def offer(decision: Decision, observed: Observed) -> Primary:
+    """What pools that overflow for this one are told of it."""
+    active = (one for one in observed.replicas if one.phase is not ReplicaPhase.TERMINATING and one.blocked is None)
+    return Primary(limited_by=decision.limited_by, slots=sum(one.slots for one in active), at=decision.at)
+
+
+def _primary(entry: Entry, store: Store) -> Primary | None:
+    helped = store.helped(entry)
+    return helped.offered if helped else None
+
+
+def _without_helpers(reading: Reading, entry: Entry, store: Store, seen: Seen) -> Reading:
+    """Jobs in the same queues that pools run which overflow for this one: they need no slot of ours.
+
+    The server does not say which queue a claim is of, so they are taken from the queues in their order. What our own
+    replicas claim is counted by itself, and so never goes with them.
+    """
+    theirs = sum(
+        replica.claims
+        for one in store.overflowing(entry)
+        if one.endpoint is entry.endpoint
+        for replica in seen.state.pools.get(one.pool.uid, NO_REPLICAS).replicas.values()
+    )
+    queues = dict(reading.queues)
+    for name, queue in queues.items():
+        taken = min(theirs, queue.running)
+        theirs -= taken
+        queues[name] = replace(queue, running=queue.running - taken)
+    return replace(reading, queues=queues)

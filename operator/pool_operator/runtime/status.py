@@ -1,44 +1,24 @@
-"""From a decision to what users see: status, conditions, events. Pure.
+"""From a decision to what users see: status and events. Pure.
 
-Before: the reconciler's step 5. After: a Reporter. Nothing in a status changes only because time passed.
+Before: the reconciler's step 5, and runtime/conditions.py. After: a Reporter. Nothing in a status changes only because
+time passed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pool_operator.backends.base import BackendView, Event, PoolObject, Problem
-from pool_operator.engine.types import Decision, Reading, ReplicaPhase, Unknown
-from pool_operator.engine.types import Observed as ObservedPool
-from pool_operator.names import Condition, ConditionReason, Limit, Mode, Reason
+from pool_operator.backends.base import Event
+from pool_operator.engine.types import Decision, Reading, ReplicaPhase
+from pool_operator.names import Reason
+from pool_operator.runtime.conditions import TROUBLE, Facts, judged
+from pool_operator.runtime.spending import checkpoint
 
 Json = dict[str, Any]
 QUEUE_INTERVAL_SECONDS: Final = 10.0
 """Counts of a busy queue change all the time: alone they make a new status this seldom."""
-HOLDING: Final = frozenset({Reason.HOLD_UNKNOWN, Reason.HOLD_CONTRADICTION})
-TROUBLE: Final = HOLDING | {Reason.INVALID, Reason.CAPACITY_SHORT}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """Everything a status is made of.
-
-    `pool_problem`: why the pool as a whole is not followed (spec, shared queue).
-    `queue_problem`: why its queues cannot be read. `apply_problem`: what the backend said last.
-    """
-
-    pool: PoolObject
-    decision: Decision
-    observed: ObservedPool
-    view: BackendView
-    pool_problem: Problem | None = None
-    queue_problem: Problem | None = None
-    apply_problem: Problem | None = None
-    mode: Mode = Mode.ACTIVE
-    priced: bool = False
 
 
 def build_status(facts: Facts, previous: Mapping[str, object], *, keep_queue: bool = False) -> Json:
@@ -58,6 +38,8 @@ def build_status(facts: Facts, previous: Mapping[str, object], *, keep_queue: bo
         "decision": _decision(facts.decision, at, previous),
         "conditions": _conditions(facts, at, previous),
     }
+    if (spend := checkpoint(facts.budget, facts.spend, previous.get("spend"))) is not None:
+        fresh["spend"] = spend
     return _settled(fresh, previous, keep_queue=keep_queue)
 
 
@@ -105,7 +87,7 @@ def _decision(decision: Decision, at: str, previous: Mapping[str, object]) -> Js
 def _conditions(facts: Facts, at: str, previous: Mapping[str, object]) -> list[Json]:
     old = {str(one["type"]): one for one in _listed(previous.get("conditions"))}
     conditions: list[Json] = []
-    for kind, (status, reason, message) in _judged(facts).items():
+    for kind, (status, reason, message) in judged(facts).items():
         before = old.get(str(kind), {})
         conditions.append(
             {
@@ -126,97 +108,6 @@ def _listed(conditions: object) -> list[Mapping[str, Any]]:
     return [one for one in conditions if isinstance(one, Mapping) and "type" in one]
 
 
-Verdict = tuple[str, str, str]  # status, reason, message
-
-
-def _judged(facts: Facts) -> dict[Condition, Verdict]:
-    return {
-        Condition.READY: _ready(facts),
-        Condition.SCALING_ACTIVE: _active(facts),
-        Condition.SCALING_LIMITED: _limited(facts),
-        Condition.QUEUE_REACHABLE: _queue_reachable(facts),
-        Condition.TEMPLATE_VALID: _template(facts),
-        Condition.CAPACITY_AVAILABLE: _capacity(facts),
-        Condition.BUDGET_AVAILABLE: _budget(facts),
-    }
-
-
-def _ready(facts: Facts) -> Verdict:
-    for problem in (facts.pool_problem, facts.view.template_problem, facts.apply_problem, facts.queue_problem):
-        if problem is not None:
-            return _false(problem)
-    if isinstance(facts.observed.reading, Unknown):
-        return ("False", str(ConditionReason.NOT_YET_KNOWN), facts.observed.reading.why)
-    return _true("the pool is served")
-
-
-def _active(facts: Facts) -> Verdict:
-    decision = facts.decision
-    if facts.pool_problem is not None:
-        return _false(facts.pool_problem)
-    if not decision.acts or facts.mode is not Mode.ACTIVE:
-        reason = {Mode.PAUSED: Reason.PAUSED, Mode.DRY_RUN: Reason.DRY_RUN}.get(facts.mode)
-        # the decision's sentence has counts that change all the time; a condition holds still
-        message = decision.message if reason is None else f"spec.mode is {facts.mode}"
-        return ("False", str(reason or decision.reason), message)
-    if decision.reason in HOLDING or isinstance(facts.observed.reading, Unknown):
-        return ("False", str(decision.reason), decision.message)
-    return _true("replicas follow the work")
-
-
-def _limited(facts: Facts) -> Verdict:
-    limit = facts.decision.limited_by
-    if limit is None:
-        return ("False", str(ConditionReason.OK), "no limit binds")
-    words = {
-        Limit.MINIMUM: "spec.minReplicas lifts the wish",
-        Limit.MAXIMUM: "spec.maxReplicas caps the wish",
-        Limit.CAPACITY: "the cluster gives no more replicas",
-        Limit.RUNNING: "running jobs keep replicas that are not needed otherwise",
-    }
-    return ("True", str(limit), words[limit])
-
-
-def _queue_reachable(facts: Facts) -> Verdict:
-    if facts.queue_problem is not None:
-        return _false(facts.queue_problem)
-    if isinstance(facts.observed.reading, Unknown):
-        return ("Unknown", str(ConditionReason.NOT_YET_KNOWN), facts.observed.reading.why)
-    return _true("all queues are read")
-
-
-def _template(facts: Facts) -> Verdict:
-    if facts.view.template_problem is not None:
-        return _false(facts.view.template_problem)
-    if (problem := facts.apply_problem) is not None and problem.reason is ConditionReason.TEMPLATE_REFUSED:
-        return _false(problem)
-    if facts.view.exists:
-        return _true("the template is accepted")
-    return ("Unknown", str(ConditionReason.NOT_YET_KNOWN), "the template has not been tried yet")
-
-
-def _capacity(facts: Facts) -> Verdict:
-    if facts.view.capacity_problem is not None:
-        return _false(facts.view.capacity_problem)
-    if (problem := facts.apply_problem) is not None and problem.reason is not ConditionReason.TEMPLATE_REFUSED:
-        return _false(problem)
-    return _true("nothing keeps replicas from coming")
-
-
-def _budget(facts: Facts) -> Verdict:
-    if not facts.priced:
-        return ("Unknown", str(ConditionReason.NO_PRICE), "spec.budget.pricePerReplicaHour is not set")
-    return ("Unknown", str(ConditionReason.NO_BUDGET), "no budget limits this pool")
-
-
-def _true(message: str) -> Verdict:
-    return ("True", str(ConditionReason.OK), message)
-
-
-def _false(problem: Problem) -> Verdict:
-    return ("False", str(problem.reason), problem.message)
-
-
 def _settled(fresh: Json, previous: Mapping[str, object], *, keep_queue: bool) -> Json:
     """The previous status itself where only ages, or counts told a moment ago, differ."""
     old_queue = previous.get("queue")
@@ -234,7 +125,7 @@ def events_of(before: Decision | None, now: Decision, *, wanted: int) -> list[Ev
 
     `wanted`: replicas asked for before this decision was applied.
     """
-    holds = now.reason in TROUBLE
+    holds = now.reason in TROUBLE or now.reason is Reason.BUDGET_EXHAUSTED
     was = wanted if before is None else before.replicas
     if now.replicas == was and (not holds or (before is not None and before.reason == now.reason)):
         return []

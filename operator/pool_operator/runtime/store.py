@@ -6,19 +6,20 @@ Keyed by UID: a deleted pool that still ends its work and its successor of the s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pool_contract.messages import PoolSettings
 from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.backends.base import PoolKey, PoolObject, Problem
-from pool_operator.engine.state import Memory
-from pool_operator.engine.types import Decision
+from pool_operator.engine.state import Memory, Spend
+from pool_operator.engine.types import Decision, Primary
 from pool_operator.names import ConditionReason
 from pool_operator.observe.connection import Place
 from pool_operator.observe.endpoint import Endpoint
 from pool_operator.runtime.hits import HitWatch
 from pool_operator.runtime.meter import Meter
+from pool_operator.runtime.spending import restored
 from pool_operator.runtime.suspicion import Suspicion
 
 MOST_EXCUSED: Final = 500
@@ -47,14 +48,19 @@ class Entry:
     pool: PoolObject
     spec: ProcessingPoolSpec | None = None  # the last readable one
     memory: Memory = field(default_factory=Memory)
+    remembered: bool = False  # what the last leader had learned was asked for
+    stored_spend: Spend = field(default_factory=Spend)  # of the status, when the pool was first seen
     endpoint: Endpoint | None = None
     endpoint_problem: tuple[float, Problem] | None = None  # since (unix), why there is no endpoint
     deleted: bool = False
     deleted_at: float = 0.0  # monotonic
     settings: PoolSettings | None = None  # as last published
     settings_at: float = float("-inf")  # monotonic
+    granted: float | None = None  # allowance as last written
+    granted_at: float = float("-inf")  # monotonic
     write_problem: Problem | None = None  # Redis is read but refuses our writes
     decision: Decision | None = None
+    offered: Primary | None = None  # what pools that overflow for this one are told of it
     status: Mapping[str, object] = field(default_factory=dict)
     status_at: float = float("-inf")  # monotonic
     meter: Meter = field(default_factory=Meter)
@@ -70,6 +76,17 @@ class Entry:
         self.excused |= dict.fromkeys(replicas)
         for old in tuple(self.excused)[:-MOST_EXCUSED]:
             del self.excused[old]
+
+    def recall(self, memory: Memory | None) -> None:
+        """Go on with what the last leader had learned; of its ledger and the status the newer one knows the money.
+
+        What was counted since then by this process is counted again, from there: a gap is billed (engine/spend.py).
+        """
+        self.remembered = True
+        if memory is None:
+            return
+        from_ledger = memory.spend.at is not None and memory.spend.at >= (self.stored_spend.at or 0.0)
+        self.memory = memory if from_ledger else replace(memory, spend=self.memory.spend)
 
     @property
     def ending(self) -> bool:
@@ -88,16 +105,25 @@ class Entry:
         return Place(host=redis.host.lower(), port=redis.port, database=redis.database, prefix=redis.key_prefix)
 
     @property
+    def helps(self) -> PoolKey | None:
+        """The pool that this one overflows for."""
+        overflow = getattr(self.spec, "overflow", None) if self.spec else None
+        if overflow is None:
+            return None
+        return PoolKey(namespace=self.pool.key.namespace, name=overflow.for_pool_ref.name)
+
+    @property
     def age_order(self) -> tuple[float, str]:
         return (self.pool.created_at, self.pool.uid)
 
 
 class Store:
-    """All pools; finds those that share a queue."""
+    """All pools; finds those that share a queue, and those that overflow for another one."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._by_queue: dict[tuple[Place, str], set[str]] = {}
+        self._by_helped: dict[PoolKey, set[str]] = {}
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(tuple(self._entries.values()))
@@ -115,7 +141,10 @@ class Store:
         """Take a pool in, or its change; also the UIDs of others that share, or shared, a queue with it."""
         entry = self._entries.get(pool.uid)
         if entry is None:
-            entry = self._entries[pool.uid] = Entry(pool=pool, spec=pool.spec, status=pool.status)
+            spend = restored(pool.status.get("spend")) or Spend()
+            entry = self._entries[pool.uid] = Entry(
+                pool=pool, spec=pool.spec, status=pool.status, memory=Memory(spend=spend), stored_spend=spend
+            )
         affected = self._unindex(entry)
         entry.pool = pool
         if pool.spec is not None:
@@ -136,21 +165,37 @@ class Store:
             self._unindex(entry)
 
     def sharing(self, entry: Entry) -> tuple[Entry, str] | None:
-        """The older pool that serves one of this pool's queues already, and the queue's name."""
+        """The older pool that serves one of this pool's queues already, and the queue's name.
+
+        Pools that overflow for one another, or for the same one, share their queues on purpose.
+        """
         place = entry.place
         if place is None or entry.ending:
             return None
         for queue in entry.queues:
             for uid in self._by_queue.get((place, queue), ()):
                 other = self._entries[uid]
-                if uid != entry.pool.uid and other.age_order < entry.age_order:
+                if uid != entry.pool.uid and other.age_order < entry.age_order and not _related(entry, other):
                     return other, queue
         return None
+
+    def helped(self, entry: Entry) -> Entry | None:
+        """The pool that this one overflows for, if there is one of that name."""
+        if entry.helps is None:
+            return None
+        living = [one for one in self.named(entry.helps) if not one.ending and one is not entry]
+        return max(living, key=lambda one: one.age_order, default=None)
+
+    def overflowing(self, entry: Entry) -> list[Entry]:
+        """The pools that overflow for this one."""
+        return [self._entries[uid] for uid in self._by_helped.get(entry.pool.key, ()) if uid != entry.pool.uid]
 
     def _index(self, entry: Entry) -> set[str]:
         place = entry.place
         if place is None or entry.ending:
             return set()
+        if entry.helps is not None:
+            self._by_helped.setdefault(entry.helps, set()).add(entry.pool.uid)
         found: set[str] = set()
         for queue in entry.queues:
             users = self._by_queue.setdefault((place, queue), set())
@@ -160,6 +205,10 @@ class Store:
 
     def _unindex(self, entry: Entry) -> set[str]:
         found: set[str] = set()
+        if entry.helps is not None and (helpers := self._by_helped.get(entry.helps)) is not None:
+            helpers.discard(entry.pool.uid)
+            if not helpers:
+                del self._by_helped[entry.helps]
         place = entry.place
         if place is None:
             return found
@@ -172,3 +221,9 @@ class Store:
             if not users:
                 del self._by_queue[place, queue]
         return found
+
+
+def _related(one: Entry, other: Entry) -> bool:
+    if one.helps is not None and one.helps in {other.pool.key, other.helps}:
+        return True
+    return other.helps is not None and other.helps == one.pool.key

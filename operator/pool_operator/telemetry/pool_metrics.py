@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
-from pool_operator.names import METRIC_PREFIX, ConditionReason, Reason
+from pool_operator.names import METRIC_PREFIX, ConditionReason, Limit, Reason
 
 POOL: Final = ("pool_namespace", "pool")
 QUEUE_STATES: Final = ("queued", "started", "deferred", "scheduled", "failed")
 STATUSES: Final = ("True", "False", "Unknown")
+PERIODS: Final = ("day", "month")
+BUDGETS: Final = ("soft", "hard")
 PASS_FAILED: Final = "PassFailed"  # noqa: S105 - a reason, not a secret
 NO_ERRORS: Final = {
     ConditionReason.OK,
@@ -44,6 +46,19 @@ class PoolMetrics:
                 ("status_replicas", "Replicas there."),
                 ("status_ready_replicas", "Replicas ready."),
                 ("last_successful_poll_timestamp_seconds", "Time of the last good reading."),
+                ("decision_demand_slots", "Slots that the work at hand needs."),
+                ("decision_headroom_slots", "Slots kept ready for work expected within one cold start."),
+                ("decision_wish_replicas", "Replicas wished for, before the limits."),
+                ("slots_per_replica", "Jobs at once in one replica, as decided."),
+                ("wait_estimate_seconds", "How long a job enqueued now is expected to wait."),
+                ("cold_start_seconds", "Mean from a replica's creation to its first possible claim, as learned."),
+                ("run_seconds", "Mean of the runs of jobs, as learned."),
+                ("capacity_ceiling_replicas", "Replicas that can be had, while the cluster gives no more."),
+                (
+                    "allowance_granted",
+                    "Up to which allowance_used may go: what claims may take on under a hard budget.",
+                ),
+                ("allowance_used", "Money that claims have ever taken from the allowance."),
             )
         }
         self._jobs = self._gauge("queue_jobs", "Jobs in a queue by state.", "queue", "state")
@@ -51,6 +66,9 @@ class PoolMetrics:
             "queue_oldest_job_timestamp_seconds", "Enqueue time of the oldest waiting job.", "queue"
         )
         self._conditions = self._gauge("status_condition", "1 for the status a condition has.", "type", "status")
+        self._limits = self._gauge("limit_binding", "1 for each limit that binds the last decision.", "limit")
+        self._spend = self._gauge("spend", "Money that replicas have cost in this day and this month.", "period")
+        self._budget = self._gauge("budget_limit", "What spec.budget allows for a day and a month.", "period", "kind")
         self._decisions = self._counter(
             "scale_decisions", "Changes of replicas by direction and reason.", "direction", "reason"
         )
@@ -78,6 +96,12 @@ class PoolMetrics:
         self._known.setdefault((namespace, pool), set()).add((metric, labels))
         return metric.labels(namespace, pool, *labels)
 
+    def _tell(self, gauge: Gauge, namespace: str, pool: str, labels: tuple[str, ...], value: float | None) -> None:
+        if value is None:
+            self._drop(namespace, pool, {(gauge, labels)})
+        else:
+            self._of(gauge, namespace, pool, *labels).set(value)
+
     # --- facts ----------------------------------------------------------------------------------------------------
 
     def pool_seen(self, namespace: str, pool: str) -> None:
@@ -91,10 +115,23 @@ class PoolMetrics:
         self._of(self._hits, namespace, pool)
         self._of(self._replica_seconds, namespace, pool)
 
-    def pool_gauges(self, namespace: str, pool: str, values: Mapping[str, float]) -> None:
-        """Keys: names of the plain pool gauges without the common prefix."""
+    def pool_gauges(self, namespace: str, pool: str, values: Mapping[str, float | None]) -> None:
+        """Keys: names of the plain pool gauges without the common prefix. None: there is no such value now."""
         for name, value in values.items():
-            self._of(self._gauges[name], namespace, pool).set(value)
+            self._tell(self._gauges[name], namespace, pool, (), value)
+
+    def limits(self, namespace: str, pool: str, binding: Collection[Limit]) -> None:
+        for one in Limit:
+            self._of(self._limits, namespace, pool, str(one)).set(one in binding)
+
+    def money(
+        self, namespace: str, pool: str, spent: Mapping[str, float], allowed: Mapping[tuple[str, str], float | None]
+    ) -> None:
+        """`spent`: by period; `allowed`: by period and kind, None where the budget has no such limit."""
+        for period in PERIODS:
+            self._tell(self._spend, namespace, pool, (period,), spent.get(period))
+            for kind in BUDGETS:
+                self._tell(self._budget, namespace, pool, (period, kind), allowed.get((period, kind)))
 
     def queue(
         self, namespace: str, pool: str, queue: str, jobs: Mapping[str, int], oldest_timestamp: float | None

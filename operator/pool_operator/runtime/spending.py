@@ -1,0 +1,161 @@
+"""Money in a pool's status: what is left of the budget, and the checkpoint that a new leader counts on from. Pure.
+
+A checkpoint is written when another number of replicas costs money, and never only because time passed: between two of
+them what was spent is arithmetic. What a dead leader did not write is billed at the higher of the two rates
+(engine/spend.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+from pool_operator.engine.state import Spend
+from pool_operator.engine.types import Budget, Decision
+from pool_operator.names import ConditionReason, Limit
+
+Json = dict[str, Any]
+Verdict = tuple[str, str, str]  # status, reason, message
+DRIFT: Final = 0.01
+"""A checkpoint is written anew when its arithmetic is off by so much of an hour's price: a replica came and went unseen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purse:
+    """The money of one day or one month."""
+
+    period: str  # "day" | "month"
+    name: str  # "2026-11-25", "2026-11"; "" before anything was counted
+    spent: float
+    soft: float | None
+    hard: float | None
+
+    @property
+    def field(self) -> str:
+        return "daily" if self.period == "day" else "monthly"
+
+    @property
+    def ends(self) -> str:
+        """The day on which the next period begins; "" before anything was counted.
+
+        `2026-11-25` ends with the beginning of `2026-11-26`, `2026-12` with that of `2027-01-01`.
+        """
+        if not self.name:
+            return ""
+        if self.period == "day":
+            return str(date.fromisoformat(self.name) + timedelta(days=1))
+        year, month = map(int, self.name.split("-"))
+        return str(date(year + month // 12, month % 12 + 1, 1))
+
+
+def purses(budget: Budget, spend: Spend) -> tuple[Purse, Purse]:
+    """The day's and the month's."""
+    return (
+        Purse(period="day", name=spend.day, spent=spend.day_amount, soft=budget.daily_soft, hard=budget.daily_hard),
+        Purse(
+            period="month",
+            name=spend.month,
+            spent=spend.month_amount,
+            soft=budget.monthly_soft,
+            hard=budget.monthly_hard,
+        ),
+    )
+
+
+# --- the condition ------------------------------------------------------------------------------------------------
+
+
+def budget_available(budget: Budget | None, spend: Spend, decision: Decision) -> Verdict:
+    """Whether there is money, and when it goes on if not; the sentence holds still for as long as that is so."""
+    if budget is None:
+        return ("Unknown", str(ConditionReason.NO_PRICE), "spec.budget.pricePerReplicaHour is not set")
+    both = purses(budget, spend)
+    if all(one.soft is None and one.hard is None for one in both):
+        return ("Unknown", str(ConditionReason.NO_BUDGET), "no budget limits this pool")
+    spent = [(one, "hard", one.hard) for one in both if one.hard is not None and one.spent >= one.hard]
+    spent += [(one, "soft", one.soft) for one in both if one.soft is not None and one.spent >= one.soft]
+    if spent:
+        hard = any(kind == "hard" for _, kind, _ in spent)
+        reason = ConditionReason.BUDGET_EXHAUSTED if hard else ConditionReason.SOFT_BUDGET_EXHAUSTED
+        fields = ", ".join(f"spec.budget.{one.field}.{kind} {amount:g}" for one, kind, amount in spent)
+        until = max(one.ends for one, _, _ in spent)
+        when = f"; it goes on by itself when {until} begins in {budget.time_zone}" if until else ""
+        return ("False", str(reason), f"the money is spent: {fields}{when}")
+    if Limit.BUDGET in {decision.limited_by, *(limit for limit, _ in decision.without)}:
+        message = "what is left of spec.budget is promised to the jobs that run, or kept for the rest of the period"
+        return ("False", str(ConditionReason.BUDGET_EXHAUSTED), message)
+    return ("True", str(ConditionReason.OK), "money is left for the day and the month")
+
+
+# --- the checkpoint -----------------------------------------------------------------------------------------------
+
+
+def checkpoint(budget: Budget | None, spend: Spend, previous: object) -> Json | None:
+    """What goes into `status.spend`; the previous one as long as its arithmetic holds.
+
+    One replica at 0.69 an hour since ten o'clock: {"day": {"period": "2026-11-25", "amount": "1.38",
+    "ratePerHour": "0.69", "since": "2026-11-25T10:00:00Z"}, …}. It is the same at eleven, when 2.07 are spent.
+    """
+    if budget is None or spend.at is None:
+        return None
+    old = restored(previous)
+    if old is not None and isinstance(previous, Mapping) and _agree(old, spend, budget):
+        return dict(previous)
+    whole = float(int(spend.at))  # stamps have whole seconds, and days begin with one
+    since = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    rate, later = _money(spend.rate_per_hour), (spend.at - whole) / 3600 * spend.rate_per_hour
+    return {
+        one.period: {
+            "period": one.name,
+            "amount": _money(max(0.0, one.spent - later)),
+            "ratePerHour": rate,
+            "since": since,
+        }
+        for one in purses(budget, spend)
+    }
+
+
+def restored(stored: object) -> Spend | None:
+    """A checkpoint out of a status; None if there is none that can be read."""
+    if not isinstance(stored, Mapping):
+        return None
+    day, month = stored.get("day"), stored.get("month")
+    if not isinstance(day, Mapping) or not isinstance(month, Mapping):
+        return None
+    try:
+        return Spend(
+            at=datetime.fromisoformat(str(day["since"])).timestamp(),
+            rate_per_hour=float(day["ratePerHour"]),
+            day=str(date.fromisoformat(day["period"])),
+            day_amount=float(day["amount"]),
+            month=str(date.fromisoformat(f"{month['period']}-01"))[:7],
+            month_amount=float(month["amount"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def newest(*found: Spend | None) -> Spend:
+    """The one that was counted furthest; of those as far, the highest."""
+    known = [one for one in found if one is not None and one.at is not None]
+    return max(known, key=lambda one: (one.at or 0.0, one.month_amount), default=Spend())
+
+
+def _agree(old: Spend, now: Spend, budget: Budget) -> bool:
+    """Does counting on from the old one give the new one? Over a period's end only the rate can tell."""
+    if _money(old.rate_per_hour) != _money(now.rate_per_hour):
+        return False
+    if old.at is None or now.at is None or now.at < old.at:
+        return False
+    passed = (now.at - old.at) / 3600 * old.rate_per_hour
+    near = DRIFT * budget.price_per_replica_hour
+    return (old.day != now.day or abs(old.day_amount + passed - now.day_amount) <= near) and (
+        old.month != now.month or abs(old.month_amount + passed - now.month_amount) <= near
+    )
+
+
+def _money(amount: float) -> str:
+    """As a decimal number, at most six places: statuses have no floating-point numbers."""
+    return f"{amount:.6f}".rstrip("0").rstrip(".")
