@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from math import isfinite
 from typing import Any, Final
 
 from pool_operator.engine.state import Spend
@@ -127,20 +128,14 @@ def restored(stored: object) -> Spend | None:
     try:
         return Spend(
             at=datetime.fromisoformat(str(day["since"])).timestamp(),
-            rate_per_hour=float(day["ratePerHour"]),
+            rate_per_hour=_amount(day["ratePerHour"]),
             day=str(date.fromisoformat(day["period"])),
-            day_amount=float(day["amount"]),
+            day_amount=_amount(day["amount"]),
             month=str(date.fromisoformat(f"{month['period']}-01"))[:7],
-            month_amount=float(month["amount"]),
+            month_amount=_amount(month["amount"]),
         )
     except (KeyError, TypeError, ValueError):
         return None
-
-
-def newest(*found: Spend | None) -> Spend:
-    """The one that was counted furthest; of those as far, the highest."""
-    known = [one for one in found if one is not None and one.at is not None]
-    return max(known, key=lambda one: (one.at or 0.0, one.month_amount), default=Spend())
 
 
 def _agree(old: Spend, now: Spend, budget: Budget) -> bool:
@@ -154,6 +149,13 @@ def _agree(old: Spend, now: Spend, budget: Budget) -> bool:
     return (old.day != now.day or abs(old.day_amount + passed - now.day_amount) <= near) and (
         old.month != now.month or abs(old.month_amount + passed - now.month_amount) <= near
     )
+
+
+def _amount(text: str) -> float:
+    amount = float(text)
+    if not (isfinite(amount) and amount >= 0):
+        raise ValueError(f"{text} is no amount")
+    return amount
 
 
 def _money(amount: float) -> str:
