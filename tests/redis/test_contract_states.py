@@ -1,7 +1,8 @@
 """The state machine of jobs, on a real server: whatever happens in whatever order,
 
 a job is in exactly one place and belongs to at most one replica; a drained replica never gets a job; housekeepers and
-RQ's own cleaners never duplicate; an old leader is refused; in the end nothing is lost.
+RQ's own cleaners never duplicate; an old leader is refused; no claim is given beyond the pool's limits; each loss is
+recorded once; in the end nothing is lost.
 
 CONTRACT_EXAMPLES=n runs n examples instead of the default.
 """
@@ -26,7 +27,8 @@ from rq.worker_registration import clean_worker_registry
 from tests.redis.contract_harness import POOL, PREFIX, Office
 from tests.servers import redis_server
 
-from pool_contract import keys
+from pool_contract import keys, scripts
+from pool_contract.messages import PoolSettings
 from pool_contract.scripts import Claimed, Refusal, StaleEpochError
 
 settings.register_profile(
@@ -65,14 +67,33 @@ class Jobs(RuleBasedStateMachine):
         self.drained = set()
         self.epoch = 1
         self.finished = []
+        self.lost = 0  # runs that ended as a loss, excused ones aside
+        self.limits = PoolSettings(namespace="n", name="p", queues=QUEUES)
+        self.granted = 0.0
         for replica in REPLICAS:
             self._register(replica)
 
     def _register(self, replica):
-        return office.register(replica, f"{replica}-{self.incarnations[replica]}", max_losses=MAX_LOSSES)
+        self.lost += len(office.register(replica, f"{replica}-{self.incarnations[replica]}", max_losses=MAX_LOSSES))
 
     def _claim(self, replica):
-        return office.ask(replica, QUEUES, incarnation=f"{replica}-{self.incarnations[replica]}")
+        """What the pool's limits leave is what it gets, and a job that is only to be ended beyond that."""
+        claimed, used = self._claimed(), self._used()
+        reply = office.ask(replica, QUEUES, incarnation=f"{replica}-{self.incarnations[replica]}")
+        cost = self.limits.commitment
+        if reply.claimed is None or reply.claimed.exhausted:
+            assert self._used() == used
+        else:
+            assert self.limits.max_concurrent is None or claimed < self.limits.max_concurrent
+            assert cost == 0 or used + cost <= self.granted
+            assert self._used() == used + cost
+        return reply
+
+    def _claimed(self):
+        return sum(office.redis.scard(keys.claims(PREFIX, replica)) for replica in REPLICAS)
+
+    def _used(self):
+        return office.read().pools[POOL].allowance_used
 
     def _new(self):
         self.number += 1
@@ -236,7 +257,18 @@ class Jobs(RuleBasedStateMachine):
 
     @rule(excused=st.sets(st.sampled_from(REPLICAS)))
     def reclaim(self, excused):
-        office.reclaim(QUEUES, max_losses=MAX_LOSSES, excused=sorted(excused))
+        back = office.reclaim(QUEUES, max_losses=MAX_LOSSES, excused=sorted(excused))
+        self.lost += sum(one.replica not in excused for one in back)
+
+    @rule(concurrent=st.sampled_from([None, 1, 2, 3]), cost=st.sampled_from([0.0, 0.0, 1.0]))
+    def limit(self, concurrent, cost):
+        self.limits = self.limits.model_copy(update={"max_concurrent": concurrent, "commitment": cost})
+        office.run(scripts.publish_settings(PREFIX, pool=POOL, epoch=self.epoch, settings=self.limits))
+
+    @rule(jobs=st.integers(0, 4))
+    def grant(self, jobs):
+        self.granted = self._used() + jobs
+        office.run(scripts.grant(PREFIX, pool=POOL, epoch=self.epoch, granted=self.granted, ttl_seconds=600))
 
     @rule()
     def house(self):
@@ -348,6 +380,10 @@ class Jobs(RuleBasedStateMachine):
         assert office.redis.zcard(keys.rate_limit_allowed(PREFIX, "vendor")) <= LIMIT.concurrency
 
     @invariant()
+    def each_loss_is_recorded_once(self):
+        assert office.redis.xlen(keys.runs(PREFIX, POOL)) == self.lost
+
+    @invariant()
     def what_is_read_is_what_is_there(self):
         state = office.read(QUEUES)
         for queue in QUEUES:
@@ -355,7 +391,7 @@ class Jobs(RuleBasedStateMachine):
             assert it.waiting == office.redis.llen(keys.queue(PREFIX, queue))
             assert it.running + it.expired == office.redis.zcard(keys.leases(PREFIX, queue))
         for replica, it in state.pools[POOL].replicas.items():
-            assert it.claims == office.redis.scard(keys.claims(PREFIX, replica))
+            assert it.claims == len(it.starts) == office.redis.scard(keys.claims(PREFIX, replica))
             assert it.drained == (replica in self.drained)
 
     # --- in the end -------------------------------------------------------------------------------------------------
@@ -365,6 +401,7 @@ class Jobs(RuleBasedStateMachine):
         if not hasattr(self, "known"):
             return
         office.undrain(*REPLICAS, epoch=self.epoch)
+        self.limit(None, 0.0)
         for replica in REPLICAS:
             self.restart(replica)
         for queue in QUEUES:

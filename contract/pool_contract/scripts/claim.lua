@@ -88,7 +88,9 @@ end
 -- The refusal of one more run, or nil
 local function limited()
   limit = limit or limits_of_pool()
-  if limit.cost > 0 and (NOW >= limit.granted_until or limit.used + limit.cost > limit.granted + ROUNDING) then
+  -- said the positive way: a number that is none is within nothing
+  local paid = NOW < limit.granted_until and limit.used + limit.cost <= limit.granted + ROUNDING
+  if limit.cost > 0 and not paid then
     return refuse('Budget')
   elseif limit.concurrent > 0 and crowded() then
     return refuse('Concurrency')
