@@ -167,7 +167,7 @@ class _Driver:
                 queues={name: self._queue(place) for place, name in enumerate(self._names)},
                 allowance_used=0.0 if self._claims is None else self._claims.used,
             ),
-            replicas=tuple([self._seen(pod) for pod in pods]),
+            replicas=tuple([pod.seen or self._show(pod) for pod in pods]),
             wanted=len(pods),
             ended=tuple(self._ended),
         )
@@ -193,10 +193,8 @@ class _Driver:
             hinted_seconds=sum(hinted),
         )
 
-    def _seen(self, pod: Pod) -> Replica:
-        """Built anew only when something changed."""
-        if isinstance(pod.seen, Replica):
-            return pod.seen
+    def _show(self, pod: Pod) -> Replica:
+        """Built only when something changed."""
         hints, epoch = self.world.trace.hints, self._epoch
         seen = Replica(
             id=str(pod.number),
@@ -207,7 +205,7 @@ class _Driver:
             claims=len(pod.running),
             runs=tuple([Run(epoch + job.began, hints[job.number] if hints else 0.0) for job in pod.running.values()]),
             drained=pod.phase == DRAINING,
-            removal_rank=pod.number,
+            removal_rank=-pod.number,  # the youngest first, as a ReplicaSet has it
         )
         pod.seen = seen
         return seen

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from heapq import heappop, heappush
-from typing import Final
+from typing import Any, Final
 
 from pool_operator.simulate.terms import Terms
 from pool_operator.simulate.timeline import Timeline
@@ -49,7 +49,7 @@ class Pod:
         self.served = False
         self.running: dict[int, Job] = {}  # by slot
         self.free_since = [NEVER] * slots  # NEVER: busy, or not ready
-        self.seen: object = None  # what the driver shows of it; taken away when it changes
+        self.seen: Any = None  # what the driver shows of it; taken away when it changes
 
 
 @lru_cache(maxsize=16)
