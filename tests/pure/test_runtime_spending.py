@@ -10,7 +10,7 @@ from tests.fakes.pools import pool_object
 from pool_operator.engine.state import Memory, RunTimes, Spend
 from pool_operator.engine.types import Budget, Decision
 from pool_operator.names import Limit, Reason
-from pool_operator.runtime.spending import Purse, budget_available, checkpoint, purses, restored
+from pool_operator.runtime.spending import Purse, budget_available, checkpoint, counted_on, purses, restored
 from pool_operator.runtime.store import Store
 
 TEN = 1_764_064_800.0  # 2025-11-25 10:00 UTC
@@ -149,7 +149,7 @@ def test_it_says_which_money_is_spent_and_when_it_goes_on():
         "False",
         "BudgetExhausted",
         (
-            "the money is spent: spec.budget.daily.hard 15, spec.budget.daily.soft 10; "
+            "the money is spent: spec.budget.daily.soft 10, spec.budget.daily.hard 15; "
             "it goes on by itself when 2025-11-26 begins in UTC"
         ),
     )
@@ -181,5 +181,11 @@ def test_a_period_ends_with_the_beginning_of_the_next(period, name, ends):
 
 def test_day_and_month_have_their_own_limits():
     day, month = purses(BUDGET, SPEND)
-    assert (day.spent, day.soft, day.hard) == (1.38, 10, 15)
-    assert (month.spent, month.soft, month.hard) == (20.7, 200, 300)
+    assert (day.spent, day.limits) == (1.38, {"soft": 10, "hard": 15})
+    assert (month.spent, month.limits) == (20.7, {"soft": 200, "hard": 300})
+
+
+def test_between_two_checkpoints_arithmetic_says_what_is_spent():
+    now = counted_on(SPEND, TEN + HOUR)
+    assert (now.day_amount, now.month_amount) == (pytest.approx(2.07), pytest.approx(21.39))
+    assert counted_on(Spend(), TEN) == Spend(at=TEN)

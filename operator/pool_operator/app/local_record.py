@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from pool_operator.backends.base import Applied, Event, PoolObject
+from pool_operator.engine.state import Spend
 from pool_operator.engine.types import Decision, Observed, Reading
 from pool_operator.names import Condition
+from pool_operator.runtime.spending import restored
 
-TOLD = (Condition.READY, Condition.QUEUE_REACHABLE, Condition.TEMPLATE_VALID, Condition.CAPACITY_AVAILABLE)
+TOLD = (
+    Condition.READY,
+    Condition.QUEUE_REACHABLE,
+    Condition.TEMPLATE_VALID,
+    Condition.CAPACITY_AVAILABLE,
+    Condition.BUDGET_AVAILABLE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +41,8 @@ class Record:
         self.observed: Observed | None = None
         self.problems: dict[str, str] = {}
         """Condition type -> sentence, of what is wrong now."""
+        self.spend: Spend | None = None
+        """As of the last checkpoint; None without a price."""
 
     def on_decision(self, _pool: PoolObject, decision: Decision, observed: Observed, _applied: Applied) -> None:
         before = self.decision.replicas if self.decision else observed.wanted
@@ -49,7 +59,8 @@ class Record:
         self.decision, self.observed = decision, observed
 
     async def report(self, _pool: PoolObject, status: Mapping[str, Any], _events: Sequence[Event]) -> None:
-        """Keep the sentences of the conditions that are not as they should be."""
+        """Keep the sentences of the conditions that are not as they should be, and the money."""
+        self.spend = restored(status.get("spend"))
         self.problems = {
             str(one["type"]): str(one["message"])
             for one in status.get("conditions", ())

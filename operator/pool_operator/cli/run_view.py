@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -14,6 +14,7 @@ from rich.text import Text
 from pool_client.states import printable
 from pool_operator.app.local_record import Change
 from pool_operator.app.picture import PoolPicture, QueueRow, ReplicaRow, RunningJob
+from pool_operator.runtime.spending import Purse
 
 SHOWN_CHANGES = 5
 SHOWN_REPLICAS = 24
@@ -34,12 +35,18 @@ class RunView:
     problems: Sequence[str] = ()
     replica_seconds: float = 0.0
     cost: float | None = None  # None: the pool has no price
+    profile: str = ""
+    headroom_slots: int = 0
+    purses: Sequence[Purse] = ()  # money of this day and this month
     ending: bool = False
 
 
 def render(view: RunView) -> RenderableType:
     """The live frame."""
-    parts: list[RenderableType] = [_title(view), queue_table(view.picture)]
+    parts: list[RenderableType] = [_title(view)]
+    if rules := rules_line(view):
+        parts.append(Text(rules, style="dim"))
+    parts.append(queue_table(view.picture))
     if view.picture.replicas:
         parts.append(replica_table(view.picture))
     if view.starting:
@@ -62,6 +69,20 @@ def _title(view: RunView) -> Text:
         f"   replicas {there} of {view.wanted} wanted, at most {view.max_replicas}",
         f"   {money(view.replica_seconds, view.cost)}",
     )
+
+
+def rules_line(view: RunView) -> str:
+    """Profile, headroom and budget, where there are any: `profile Fast, 2 slots ready for more; day 1.38 of 10 soft, 15 hard`."""
+    ready = (
+        f"{view.headroom_slots} slot{'s' * (view.headroom_slots != 1)} ready for more" if view.headroom_slots else ""
+    )
+    first = ", ".join(part for part in (f"profile {view.profile}" if view.profile else "", ready) if part)
+    spent = [
+        f"{one.period} {one.spent:.2f} of {', '.join(f'{amount:g} {kind}' for kind, amount in one.limits.items())}"
+        for one in view.purses
+        if one.limits
+    ]
+    return "; ".join(part for part in (first, *spent) if part)
 
 
 def money(replica_seconds: float, cost: float | None) -> str:
@@ -179,7 +200,10 @@ def farewell(view: RunView) -> str:
     """The last line of a run."""
     left = sum(one.waiting + one.running + one.scheduled for one in view.picture.queues)
     kept = f"; {left} jobs are left for the next run" if left else ""
-    return f"{totals(view.picture.queues)}; {money(view.replica_seconds, view.cost)}{kept}"
+    rules = rules_line(replace(view, headroom_slots=0))
+    return (
+        f"{totals(view.picture.queues)}; {money(view.replica_seconds, view.cost)}{f'; {rules}' if rules else ''}{kept}"
+    )
 
 
 def status_lines(pictures: Sequence[PoolPicture]) -> Group:

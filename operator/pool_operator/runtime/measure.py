@@ -133,5 +133,5 @@ def _tell_money(metrics: Metrics, scene: Scene, budget: Budget | None, memory: M
         scene.pool.key.namespace,
         scene.pool.key.name,
         {one.period: one.spent for one in both},
-        {(one.period, kind): amount for one in both for kind, amount in (("soft", one.soft), ("hard", one.hard))},
+        {(one.period, kind): amount for one in both for kind, amount in one.limits.items()},
     )

@@ -8,7 +8,7 @@ them what was spent is arithmetic. What a dead leader did not write is billed at
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from math import isfinite
 from typing import Any, Final
@@ -32,6 +32,11 @@ class Purse:
     spent: float
     soft: float | None
     hard: float | None
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What the budget allows in it, by kind."""
+        return {kind: amount for kind, amount in (("soft", self.soft), ("hard", self.hard)) if amount is not None}
 
     @property
     def field(self) -> str:
@@ -73,10 +78,9 @@ def budget_available(budget: Budget | None, spend: Spend, decision: Decision) ->
     if budget is None:
         return ("Unknown", str(ConditionReason.NO_PRICE), "spec.budget.pricePerReplicaHour is not set")
     both = purses(budget, spend)
-    if all(one.soft is None and one.hard is None for one in both):
+    if not any(one.limits for one in both):
         return ("Unknown", str(ConditionReason.NO_BUDGET), "no budget limits this pool")
-    spent = [(one, "hard", one.hard) for one in both if one.hard is not None and one.spent >= one.hard]
-    spent += [(one, "soft", one.soft) for one in both if one.soft is not None and one.spent >= one.soft]
+    spent = [(one, kind, amount) for one in both for kind, amount in one.limits.items() if one.spent >= amount]
     if spent:
         hard = any(kind == "hard" for _, kind, _ in spent)
         reason = ConditionReason.BUDGET_EXHAUSTED if hard else ConditionReason.SOFT_BUDGET_EXHAUSTED
@@ -136,6 +140,12 @@ def restored(stored: object) -> Spend | None:
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def counted_on(spend: Spend, now: float) -> Spend:
+    """What was spent until now, by arithmetic, within the same day and month."""
+    more = max(0.0, now - (spend.at or now)) / 3600 * spend.rate_per_hour
+    return replace(spend, at=now, day_amount=spend.day_amount + more, month_amount=spend.month_amount + more)
 
 
 def _agree(old: Spend, now: Spend, budget: Budget) -> bool:

@@ -125,9 +125,9 @@ class PoolMetrics:
             self._of(self._limits, namespace, pool, str(one)).set(one in binding)
 
     def money(
-        self, namespace: str, pool: str, spent: Mapping[str, float], allowed: Mapping[tuple[str, str], float | None]
+        self, namespace: str, pool: str, spent: Mapping[str, float], allowed: Mapping[tuple[str, str], float]
     ) -> None:
-        """`spent`: by period; `allowed`: by period and kind, None where the budget has no such limit."""
+        """`spent`: by period; `allowed`: by period and kind."""
         for period in PERIODS:
             self._tell(self._spend, namespace, pool, (period,), spent.get(period))
             for kind in BUDGETS:
