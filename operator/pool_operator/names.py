@@ -41,6 +41,13 @@ class Profile(StrEnum):
     FAST = "Fast"
 
 
+class Learn(StrEnum):
+    """Whether jobs at once in a replica follow what is measured."""
+
+    AUTO = "Auto"
+    OFF = "Off"
+
+
 class OnExhausted(StrEnum):
     """What a pool does when its money for the day or the month is spent."""
 

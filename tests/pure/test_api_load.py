@@ -31,7 +31,7 @@ WRONG = {
     ("minReplicas: 0", "scaling: {behavior: {scaledown: {}}}"): (
         "spec.scaling.behavior.scaledown: is not a field of a pool; did you mean 'scaleDown'?"
     ),
-    ("minReplicas: 0", "budget: {zzz: 1}"): "spec.budget.zzz: is not a field of a pool; there are pricePerReplicaHour",
+    ("minReplicas: 0", "budget: {zzz: 1}"): "spec.budget.zzz: is not a field of a pool; there are daily, monthly, onExhausted, pricePerReplicaHour, timeZone",
     (
         "  maxReplicas: 3\n",
         "  maxReplcas: 3\n",

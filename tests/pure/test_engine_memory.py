@@ -9,10 +9,8 @@ from tests.fakes.pools import pool_spec as crd_spec
 
 from pool_contract.model_memory import memory_of
 from pool_operator.api.models import Concurrency
-from pool_operator.backends.base import Problem
 from pool_operator.engine.memory import Fit, Misfit, Worker, slots_that_fit
-from pool_operator.names import ConditionReason
-from pool_operator.runtime.specs import pool_spec, worker_of
+from pool_operator.engine.spec import pool_spec, worker_of
 
 GIB = 1024**3
 
@@ -162,16 +160,14 @@ def test_a_template_of_the_wrong_shape_limits_nothing(odd):
 
 def test_a_memory_limit_that_is_none_is_a_problem_of_the_spec():
     found = pool_spec(crd_spec(template=template(memory="8GB")), deleted=False)
-    assert isinstance(found, Problem)
-    assert found.reason is ConditionReason.SPEC_INVALID
+    assert isinstance(found, Misfit)
     assert found.message.startswith("spec.template: resources.limits.memory of the container `worker`: '8GB'")
 
 
 def test_memory_that_fits_no_job_is_a_problem_of_the_spec():
     crd = crd_spec(template=template(memory="1Gi"), concurrency={"memory": {"base": "1Gi", "per_job": "1Gi"}})
     found = pool_spec(crd, deleted=False)
-    assert isinstance(found, Problem)
-    assert found.reason is ConditionReason.SPEC_INVALID
+    assert isinstance(found, Misfit)
     assert "perJob" in found.message
 
 

@@ -128,7 +128,9 @@ def _structural(raw: Mapping[str, Any], definitions: Mapping[str, Any], path: st
         raise ValueError(f"{path}: a {kind or 'field without a type'} has no place in the schema")
     if kind == "object" and "properties" not in node and not kept:
         raise ValueError(f"{path}: a free-form object must be marked x-kubernetes-preserve-unknown-fields")
-    found: Json = {key: node[key] for key in _COPIED if key in node and not (key == "default" and node[key] is None)}
+    found: Json = {
+        key: node[key] for key in _COPIED if key in node and not (key == "default" and node[key] in (None, []))
+    }
     if kind == "integer":
         found["format"] = "int32" if node.get("maximum", 0) < 2**31 else "int64"
     found |= {key: value for key, value in node.items() if key.startswith("x-kubernetes-")}

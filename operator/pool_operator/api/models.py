@@ -13,10 +13,45 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
+from pool_operator.api.calendars import Cron, TimeZone
 from pool_operator.api.quantity import Quantity
-from pool_operator.names import WORKER_CONTAINER, Mode, OnUnknown
+from pool_operator.names import (
+    WORKER_CONTAINER,
+    Direction,
+    Learn,
+    Mode,
+    OnExhausted,
+    OnUnknown,
+    Profile,
+    ThresholdMetric,
+)
 
-Money = Annotated[str, Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$", max_length=20)]
+MONEY_PATTERN: Final = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
+Money = Annotated[str, Field(pattern=MONEY_PATTERN, max_length=20)]
+
+
+THRESHOLD_RULES: Final[list[JsonDict]] = [
+    {
+        "rule": "self.metric == 'Utilization' ? has(self.percent) && !has(self.value) : has(self.value) && !has(self.percent)",
+        "message": "must have `percent` and no `value` for the metric Utilization, `value` and no `percent` for Waiting",
+    },
+]
+AMOUNT_RULES: Final[list[JsonDict]] = [
+    {
+        "rule": "!has(self.soft) || !has(self.hard) || double(self.soft) <= double(self.hard)",
+        "message": "`soft` must not be greater than `hard`",
+    },
+]
+SCHEDULE_RULES: Final[list[JsonDict]] = [
+    {
+        "rule": "has(self.minReplicas) || has(self.maxReplicas)",
+        "message": "must have `minReplicas`, `maxReplicas` or both",
+    },
+    {
+        "rule": "!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
+        "message": "`minReplicas` must not be greater than `maxReplicas`",
+    },
+]
 
 
 class Model(BaseModel):
@@ -71,6 +106,12 @@ class Queue(Model):
     scale_up: ScaleUp = Field(
         default=ScaleUp.ALWAYS, description="Never: its jobs only fill slots that are there anyway. Default: Always."
     )
+    target_wait_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=604800,
+        description="Seconds within which a job of this queue should start. Default: scaling.targetWaitSeconds.",
+    )
 
 
 class ScaleDownBehavior(Model):
@@ -86,13 +127,69 @@ class Behavior(Model):
     scale_down: ScaleDownBehavior = Field(default_factory=ScaleDownBehavior, description="Rules for going down.")
 
 
+class Threshold(Model):
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*THRESHOLD_RULES]})
+
+    metric: ThresholdMetric = Field(
+        description="Utilization: busy slots of all slots of ready replicas. Waiting: jobs that could start now."
+    )
+    direction: Direction = Field(
+        description="Up: replicas rise only while such a threshold holds. Down: they fall only while such a one holds."
+    )
+    percent: int | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="Level of Utilization, in percent: above it (Up) or below it (Down). Default: none, Waiting has a `value`.",
+    )
+    value: int | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Level of Waiting, in jobs: above it (Up) or below it (Down). Default: none, Utilization has a `percent`.",
+    )
+    for_seconds: int = Field(
+        default=0, ge=0, le=86400, description="Seconds for which it must hold without a break. Default: 0."
+    )
+
+    @model_validator(mode="after")
+    def _level(self) -> Self:
+        needed, other = ("percent", "value") if self.metric is ThresholdMetric.UTILIZATION else ("value", "percent")
+        if getattr(self, needed) is None or getattr(self, other) is not None:
+            raise ValueError(f"metric {self.metric} takes '{needed}' and not '{other}'; write {needed}: 70")
+        return self
+
+    @property
+    def level(self) -> int:
+        """`percent` or `value`, whichever is there."""
+        found = self.value if self.percent is None else self.percent
+        assert found is not None
+        return found
+
+
 class Scaling(Model):
+    profile: Profile = Field(
+        default=Profile.BALANCED,
+        description="What a second of waiting is worth: Economy saves replicas, Fast saves waiting. Default: Balanced.",
+    )
+    target_wait_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=604800,
+        description="Seconds within which a job should start, of queues that say nothing themselves. Default: none, the profile decides.",
+    )
     on_unknown: OnUnknown = Field(
         default=OnUnknown.HOLD,
         description="What to want while the queues cannot be read: Hold what is there, or at least the Minimum; never below what runs. Default: Hold.",
     )
     behavior: Behavior = Field(
         default_factory=Behavior, description="Rules for changes, as in a HorizontalPodAutoscaler."
+    )
+    thresholds: tuple[Threshold, ...] = Field(
+        default=(),
+        max_length=4,
+        description="Conditions that must have held for a while before replicas rise or fall. Default: none, the work decides at once.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["metric", "direction"]},
     )
 
 
@@ -126,6 +223,10 @@ class Concurrency(Model):
     max_per_replica: int = Field(
         default=1, ge=1, le=64, description="Most jobs at once in one replica, whatever memory allows. Default: 1."
     )
+    learn: Learn = Field(
+        default=Learn.AUTO,
+        description="Auto: jobs at once follow measured peaks of memory, inside the limits; Off: the numbers here hold. Default: Auto.",
+    )
     memory: MemoryRule = Field(
         default_factory=MemoryRule, description="Host memory: slots = floor((limit * (1 - margin) - base) / perJob)."
     )
@@ -150,11 +251,94 @@ class Jobs(Model):
         le=100,
         description="Losses of a job that ran alone (crash, OOM) before it is failed. Default: 2.",
     )
+    rate_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Most jobs started in a minute, of the whole pool. Default: no limit.",
+    )
+    max_concurrent: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Most jobs at once in the whole pool. Default: no limit."
+    )
+
+
+class Amounts(Model):
+    """Limits of one day's or one month's money."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*AMOUNT_RULES]})
+
+    soft: Money | None = Field(
+        default=None,
+        description="When so much is spent nothing new starts, and what runs is finished. Default: no such limit.",
+    )
+    hard: Money | None = Field(
+        default=None,
+        description="Never more than this: a job only starts if it fits even when it runs into its time-out. Default: no such limit.",
+    )
+
+    @model_validator(mode="after")
+    def _soft_first(self) -> Self:
+        if self.soft is not None and self.hard is not None and float(self.soft) > float(self.hard):
+            raise ValueError(f"soft {self.soft} is greater than hard {self.hard}; lower the one or raise the other")
+        return self
 
 
 class Budget(Model):
     price_per_replica_hour: Money = Field(
         description='Price of one replica for one hour, a decimal number in your currency, for example "0.69".'
+    )
+    daily: Amounts | None = Field(default=None, description="Money for one day. Default: not limited by the day.")
+    monthly: Amounts | None = Field(
+        default=None,
+        description="Money for one month; without daily.soft each day gets a share of it. Default: not limited by the month.",
+    )
+    time_zone: TimeZone = Field(default="UTC", description="Time zone in which days and months begin. Default: UTC.")
+    on_exhausted: OnExhausted = Field(
+        default=OnExhausted.PAUSE,
+        description="Pause: finish what runs and go on with the next day or month; Minimum: keep minReplicas, for which money is set aside. Default: Pause.",
+    )
+
+
+class Schedule(Model):
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": [*SCHEDULE_RULES]})
+
+    name: str = Field(min_length=1, max_length=63, description="Name, for sentences that tell why.")
+    start: Cron = Field(
+        description="When it begins: a cron expression of five fields (minute, hour, day of month, month, day of week)."
+    )
+    duration_seconds: int = Field(ge=60, le=2_678_400, description="Seconds from its begin to its end.")
+    time_zone: TimeZone = Field(default="UTC", description="Time zone of `start`. Default: UTC.")
+    min_replicas: int | None = Field(
+        default=None, ge=0, le=10000, description="Fewest replicas meanwhile. Default: the pool's."
+    )
+    max_replicas: int | None = Field(
+        default=None,
+        ge=0,
+        le=10000,
+        description="Most replicas meanwhile; may exceed the pool's. Default: the pool's.",
+    )
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        low, high = self.min_replicas, self.max_replicas
+        if low is None and high is None:
+            raise ValueError("changes nothing; give it minReplicas, maxReplicas or both")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"minReplicas {low} is greater than maxReplicas {high}; lower the one or raise the other")
+        return self
+
+
+class PoolRef(Model):
+    name: str = Field(min_length=1, max_length=52, description="Name of a pool in the same namespace.")
+
+
+class Overflow(Model):
+    for_pool_ref: PoolRef = Field(description="The pool that is helped out; it serves the same queues.")
+    after_wait_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=604800,
+        description="Seconds that the oldest job has waited before this pool starts anything. Default: 300.",
     )
 
 
@@ -236,7 +420,17 @@ class ProcessingPoolSpec(Model):
     scaling: Scaling = Field(default_factory=Scaling, description="How replicas follow the work.")
     concurrency: Concurrency = Field(default_factory=Concurrency, description="Jobs at once in one replica.")
     jobs: Jobs = Field(default_factory=Jobs, description="Defaults and limits of jobs.")
-    budget: Budget | None = Field(default=None, description="Money. Default: cost is not counted.")
+    budget: Budget | None = Field(default=None, description="Money. Default: none, cost is not counted.")
+    schedules: tuple[Schedule, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Other bounds for parts of the day or week. Where several hold, the highest minimum and the highest maximum win. Default: none.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    overflow: Overflow | None = Field(
+        default=None,
+        description="Present: this pool only helps another one out, when that one cannot keep up. Default: not an overflow pool.",
+    )
     template: dict[str, Any] = Field(
         description="A pod template as in a Deployment; its container `worker` runs the jobs.",
         json_schema_extra=TEMPLATE_SHAPE,
@@ -245,11 +439,29 @@ class ProcessingPoolSpec(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         # the API server checks these too; a pool on one machine meets no API server
-        names = [queue.name for queue in self.queues]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"queues: '{twice}' stands there twice; remove one")
+        keys = {
+            "queues": [one.name for one in self.queues],
+            "schedules": [one.name for one in self.schedules],
+            "scaling.thresholds": [f"{one.metric} {one.direction}" for one in self.scaling.thresholds],
+        }
+        for field, names in keys.items():
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise ValueError(f"{field}: '{twice}' stands there twice; remove one")
         if self.min_replicas > self.max_replicas:
             raise ValueError(
                 f"minReplicas: {self.min_replicas} is greater than maxReplicas {self.max_replicas}; lower the one or raise the other"
             )
+        self._payable()
         return self
+
+    def _payable(self) -> None:
+        """A hard limit below the price of one job would let nothing start, ever."""
+        if self.budget is None:
+            return
+        price, longest = float(self.budget.price_per_replica_hour), self.jobs.timeout_seconds
+        for field, amounts in (("daily", self.budget.daily), ("monthly", self.budget.monthly)):
+            if amounts is not None and amounts.hard is not None and price * longest / 3600 > float(amounts.hard):
+                raise ValueError(
+                    f"budget.{field}.hard: {amounts.hard} is less than one job may cost: jobs.timeoutSeconds {longest} at "
+                    f"pricePerReplicaHour {price:g} is {price * longest / 3600:g}; raise it or lower the time-out"
+                )

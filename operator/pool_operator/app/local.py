@@ -28,7 +28,7 @@ from pool_operator.backends.local.template import WHERE, WorkerTemplate, read_te
 from pool_operator.names import ConditionReason
 from pool_operator.observe.connection import connect, endpoint_key
 from pool_operator.observe.problems import classify
-from pool_operator.runtime.specs import pool_spec
+from pool_operator.runtime.specs import followed_spec
 
 log = logging.getLogger(__name__)
 EMBEDDED_SECRET: Final = "embedded"  # noqa: S105 - a name
@@ -93,7 +93,7 @@ def _followed(asked: ProcessingPoolSpec) -> tuple[ProcessingPoolSpec, WorkerTemp
     path = (base_environment(os.environ, cores=1, replicas=1) | dict(template.environment))["PATH"]
     if shutil.which(template.command[0], path=path) is None:
         raise LocalError(f"{WHERE}.command: there is no command '{template.command[0]}' on this machine")
-    if isinstance(problem := pool_spec(spec, deleted=False), Problem):
+    if isinstance(problem := followed_spec(spec, deleted=False), Problem):
         raise LocalError(problem.message if asked == spec else _too_many(spec, problem))
     return spec, template
 

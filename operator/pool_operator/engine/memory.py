@@ -11,6 +11,7 @@ from typing import Final
 from pool_contract.model_memory import ModelMemory
 from pool_operator.api.models import Concurrency
 from pool_operator.api.quantity import in_words, parse_bytes
+from pool_operator.engine.types import MemorySpace
 
 MEBIBYTE: Final = 1024**2
 GUESSED_HOST: Final = (1500, 500)
@@ -44,6 +45,7 @@ class Misfit:
 class _Space:
     """One kind of memory, and the words for it."""
 
+    kind: str
     field: str
     limit_field: str
     limit: int
@@ -53,15 +55,18 @@ class _Space:
     guessed: bool  # base or perJob is nobody's word
 
     @property
+    def usable(self) -> int:
+        return self.limit * (100 - self.margin_percent) // 100
+
+    @property
     def slots(self) -> int:
-        return max(0, self.limit * (100 - self.margin_percent) // 100 - self.base) // self.per_job
+        return max(0, self.usable - self.base) // self.per_job
 
     def misfit(self) -> Misfit:
-        usable = self.limit * (100 - self.margin_percent) // 100
         return Misfit(
             message=(
                 f"{self.field}: not one job fits: {self.limit_field} {in_words(self.limit)} less marginPercent "
-                f"{self.margin_percent} is {in_words(usable)}, but base {in_words(self.base)} and perJob "
+                f"{self.margin_percent} is {in_words(self.usable)}, but base {in_words(self.base)} and perJob "
                 f"{in_words(self.per_job)} need {in_words(self.base + self.per_job)}; raise the limit or lower base, "
                 "perJob or marginPercent"
             )
@@ -84,6 +89,14 @@ def slots_that_fit(concurrency: Concurrency, worker: Worker) -> Fit | Misfit:
     return Fit(slots=slots)
 
 
+def memory_spaces(concurrency: Concurrency, worker: Worker) -> tuple[MemorySpace, ...]:
+    """The kinds of memory that limit a replica's jobs, for measured peaks to correct (engine/slots.py)."""
+    return tuple(
+        MemorySpace(kind=one.kind, usable_bytes=one.usable, base_bytes=one.base, per_job_bytes=one.per_job)
+        for one in _spaces(concurrency, worker)
+    )
+
+
 def _spaces(concurrency: Concurrency, worker: Worker) -> list[_Space]:
     found: list[_Space] = []
     if worker.limit_bytes is not None:
@@ -92,6 +105,7 @@ def _spaces(concurrency: Concurrency, worker: Worker) -> list[_Space]:
         base, per_job = _host_defaults(worker.model, on_gpu=on_gpu)
         found.append(
             _Space(
+                kind="host",
                 field="spec.concurrency.memory",
                 limit_field="resources.limits.memory of the container `worker`",
                 limit=worker.limit_bytes,
@@ -105,6 +119,7 @@ def _spaces(concurrency: Concurrency, worker: Worker) -> list[_Space]:
         base, per_job = _gpu_defaults(worker)
         found.append(
             _Space(
+                kind="gpu",
                 field="spec.concurrency.gpuMemory",
                 limit_field="perReplica",
                 limit=parse_bytes(gpu.per_replica),

@@ -13,7 +13,7 @@ from pool_operator.names import ConditionReason
 from pool_operator.observe.problems import lost_data
 from pool_operator.observe.readings import NO_REPLICAS, pool_reading, seen_replicas
 from pool_operator.observe.seen import Failure, Seen
-from pool_operator.runtime.specs import pool_spec
+from pool_operator.runtime.specs import followed_spec
 from pool_operator.runtime.store import Entry, Store
 
 
@@ -97,7 +97,7 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
 def _spec(entry: Entry, store: Store) -> tuple[PoolSpec | None, Problem | None]:
     """What the pool asks for, and why it is not followed."""
     pool = entry.pool
-    found = pool_spec(entry.spec, deleted=entry.ending) if entry.spec else None
+    found = followed_spec(entry.spec, deleted=entry.ending) if entry.spec else None
     spec = found if isinstance(found, PoolSpec) else None
     if entry.ending:
         return spec, None
