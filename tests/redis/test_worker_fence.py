@@ -13,6 +13,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
+from pool_contract.messages import RunRecord
 from pool_contract.scripts import Scripts, claim, register, release
 from pool_worker.admission import AllowList
 from pool_worker.commit import commit
@@ -82,6 +83,11 @@ class Slot:
     def give_to_somebody_else(self, run):
         assert self.scripts.run(run.release_call("rq"))
 
+    def recorded(self):
+        """The outcomes in the pool's stream of ended runs."""
+        entries = self.other.xrange("rq:pp:runs:standalone")
+        return [str(RunRecord.model_validate_json(fields[b"run"]).outcome) for _, fields in entries]
+
     def status(self, job):
         return self.other.hget(job.key, "status").decode()
 
@@ -102,6 +108,7 @@ def test_a_held_claim_ends_in_the_same_transaction_as_the_job(slot):
     assert not slot.other.exists(f"rq:pp:owner:{job.id}")
     assert not slot.other.exists("rq:pp:leases:default", "rq:pp:claims:r1", "rq:wip:default")
     assert slot.other.xlen(f"rq:results:{job.id}") == 1
+    assert slot.recorded() == ["Finished"]
 
 
 def test_a_claim_that_was_taken_records_nothing(slot):
@@ -112,6 +119,7 @@ def test_a_claim_that_was_taken_records_nothing(slot):
     assert slot.status(job) == "queued"
     assert not slot.other.exists(f"rq:results:{job.id}", "rq:finished:default")
     assert slot.queue.job_ids == [job.id]
+    assert slot.recorded() == []
 
 
 def test_the_size_hint_ends_with_the_run_and_one_of_a_wrong_type_harms_nothing(slot):
@@ -203,6 +211,7 @@ def test_a_claim_taken_between_the_look_and_the_commit_records_nothing(slot, end
         f"rq:results:{job.id}", "rq:finished:default", "rq:failed:default", "rq:scheduled:default"
     )
     assert slot.other.hget(job.key, "retries_left") == before.get(b"retries_left")
+    assert slot.recorded() == []
 
 
 def _before_commit(monkeypatch, act):
@@ -244,6 +253,7 @@ def test_a_lost_connection_at_the_commit_is_tried_again_and_counts_retries_once(
     assert slot.status(job) == "queued"
     assert slot.other.hget(job.key, "retries_left") == b"2"
     assert slot.queue.job_ids == [job.id]
+    assert slot.recorded() == ["Failed"]
 
 
 def _lose_the_answer(slot, monkeypatch):
@@ -277,6 +287,7 @@ def test_an_end_whose_answer_was_lost_is_told_as_recorded(slot, end, monkeypatch
     assert slot.other.xlen(f"rq:results:{job.id}") == 1
     assert (run.phase, slot.worker._result) == (RunPhase.ENDED, end)
     assert "without a result" not in caplog.text
+    assert slot.recorded() == [end.capitalize()]
 
 
 def test_where_nobody_can_tell_whether_the_end_was_recorded_it_is_said(slot, monkeypatch, caplog):
@@ -287,6 +298,7 @@ def test_where_nobody_can_tell_whether_the_end_was_recorded_it_is_said(slot, mon
     assert slot.other.hget(job.key, "retries_left") == b"2"
     assert run.phase is RunPhase.FINISHING
     assert "was recorded when the connection broke" in caplog.text
+    assert slot.recorded() == ["Failed"]
 
 
 def test_a_claim_taken_while_redis_was_away_was_not_ended_by_us(slot, monkeypatch):
@@ -315,6 +327,30 @@ def test_a_registry_of_the_wrong_type_does_not_make_the_job_run_again(slot):
     assert slot.other.xlen(f"rq:results:{job.id}") == 1
 
 
+def test_a_stream_of_the_wrong_type_keeps_no_result(slot):
+    slot.other.set("rq:pp:runs:standalone", "not a stream")
+    run, job, execution = slot.claim()
+    slot.succeed(job, execution)
+    assert run.phase is RunPhase.ENDED
+    assert slot.status(job) == "finished"
+    assert slot.other.get("rq:pp:runs:standalone") == b"not a stream"
+
+
+def test_what_is_recorded_of_a_run(slot):
+    slot.other.hset("rq:pp:hints", "job-1", 90)
+    run, job, execution = slot.claim(job_id="job-1")
+    run.peak_memory_bytes, run.peak_gpu_memory_bytes = 5, 7
+    slot.succeed(job, execution)
+    ((_, fields),) = slot.other.xrange("rq:pp:runs:standalone")
+    record = RunRecord.model_validate_json(fields[b"run"])
+    assert 0 < record.seconds < 30
+    assert record == RunRecord(
+        job="job-1", queue="default", replica="r1", seconds=record.seconds, outcome="Finished", hint=90.0, peak=5,
+        gpu_peak=7, slots=3,
+    )  # fmt: skip
+    assert 29 * 86400 < slot.other.ttl("rq:pp:runs:standalone") <= 30 * 86400
+
+
 def test_a_full_redis_keeps_the_result_waiting(slot, monkeypatch):
     run, job, execution = slot.claim()
     slot.other.config_set("maxmemory", 1)
@@ -324,12 +360,17 @@ def test_a_full_redis_keeps_the_result_waiting(slot, monkeypatch):
         waits.append(seconds)
         assert slot.status(job) == "started"
         slot.other.config_set("maxmemory", 0)
+        run._began -= 3600  # it takes an hour until somebody makes room
 
     monkeypatch.setattr("pool_worker.commit.time.sleep", sleep)
     slot.succeed(job, execution)
     assert waits
     assert run.phase is RunPhase.ENDED
     assert slot.status(job) == "finished"
+    ((_, fields),) = slot.other.xrange("rq:pp:runs:standalone")
+    assert RunRecord.model_validate_json(fields[b"run"]).seconds < 600, (
+        "how long the job took, not how long its end waited"
+    )
 
 
 def test_only_the_first_pipeline_is_fenced(slot):

@@ -33,6 +33,10 @@ def fail(text="no"):
     raise ValueError(text)
 
 
+def no_memory():
+    raise MemoryError
+
+
 def hopeless(kind):
     note("hopeless")
     raise {"payload": JobError, "media": MediaError, "machine": MachineError}[kind]("the one sentence")
