@@ -122,13 +122,35 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Run times at one number of slots, as logarithms: their number, mean, and sum of squared deviations."""
+
+    jobs: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One slot more than proved, to see whether it pays."""
+
+    since: float
+    before: Pace  # at one slot less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedSlots:
     """Slots of one replica, as memory and throughput have taught (engine/slots.py)."""
 
     slots: int | None = None  # None: nothing learned yet
+    rules: str = ""  # what the pool's spec said of memory when this was learned
     peak_bytes: Histogram = field(default_factory=Histogram)
     gpu_peak_bytes: Histogram = field(default_factory=Histogram)
-    out_of_memory_at: float | None = None
+    out_of_memory_at: float | None = None  # the last one
+    out_of_memory: int = 0  # how many in a row
+    raise_at: float = 0.0  # no slot more before that
+    pace: Pace = field(default_factory=Pace)  # at `slots`
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
