@@ -9,17 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pool_operator.engine.capacity import capacity_wake_at, room
-from pool_operator.engine.demand import Demand, demand_of
+from pool_operator.engine.demand import Demand, Learned, demand_of
 from pool_operator.engine.drain import marked_besides, plan_drain
 from pool_operator.engine.fleet import Fleet, fleet_of
 from pool_operator.engine.guard import hold_unknown
 from pool_operator.engine.learn import learn
 from pool_operator.engine.limits import Limited, limit
+from pool_operator.engine.retention import Wish, wish_of
 from pool_operator.engine.slots import slots_of
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Decision, Observed, PoolSpec, Reading, Unknown
+from pool_operator.engine.wake import wake_at
 from pool_operator.engine.window import Stabilised, stabilise
-from pool_operator.engine.wording import bound, number, short, work
+from pool_operator.engine.wording import bound, number, ready, short, work
 from pool_operator.names import Limit, Mode, Reason
 
 
@@ -36,11 +38,11 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
         now: unix seconds.
     """
     fleet = fleet_of(observed, memory, now)
+    memory = learn(spec, observed, fleet, memory, now)
     if spec.deleted:
         return _ending(spec, observed, fleet, now), memory
     if spec.mode is Mode.PAUSED:
         return _paused(spec, observed, fleet, now), memory
-    memory = learn(spec, observed, fleet, memory, now)
     if isinstance(observed.reading, Unknown):
         decision, after = hold_unknown(spec, observed, observed.reading, memory, now)
     else:
@@ -51,14 +53,17 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
 def _follow(
     spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, memory: Memory, now: float
 ) -> tuple[Decision, Memory]:
-    # 1 demand: slots that the work at hand needs; 2 wish: replicas for them
-    slots = slots_of(spec, memory.learned)
-    demand = demand_of(spec, reading, fleet)
-    wish = -(-demand.slots // slots)
+    # 1 demand: slots that the work at hand needs
+    slots, cold_seconds = slots_of(spec, memory.learned), memory.cold_starts.mean_seconds
+    learned = Learned(run_times=memory.run_times, cold_seconds=cold_seconds, wait_value=spec.wait_value, slots=slots)
+    demand = demand_of(spec, reading, fleet, learned, now)
+
+    # 2 wish: replicas for it, and spares for work expected within one cold start
+    wish, memory = wish_of(spec, observed, fleet, demand, memory, slots, now)
 
     # 3 window: do not go down on a dip
     steady = stabilise(
-        memory.proposals, wish, wanted=observed.wanted, window_seconds=spec.scale_down_window_seconds, now=now
+        memory.proposals, wish.replicas, wanted=observed.wanted, window_seconds=spec.scale_down_window_seconds, now=now
     )
 
     # 4 limits: minimum, maximum, capacity, never below what runs
@@ -78,12 +83,32 @@ def _follow(
         reason=reason,
         message=message,
         limited_by=limited.limited_by,
-        demand_slots=demand.slots,
-        wish=wish,
+        demand_slots=wish.slots,
+        wish=wish.replicas,
         drain=plan.drain,
         undrain=plan.undrain,
-        wake_at=_wake_at(reading, steady, capacity_wake_at(fleet, memory, now), now),
-        inputs=_inputs(spec, observed, reading, fleet, demand, now),
+        wake_at=min(
+            (
+                at
+                for at in (
+                    wake_at(
+                        spec,
+                        reading,
+                        demand,
+                        wish,
+                        may_rise=limited.limited_by is None,
+                        cold_seconds=cold_seconds,
+                        now=now,
+                    ),
+                    steady.until,
+                    capacity_wake_at(fleet, memory, now),
+                )
+                if at is not None and at > now
+            ),
+            default=None,
+        ),
+        steps=(("demand", wish.for_work), ("headroom", wish.replicas)),
+        inputs=_inputs(spec, observed, reading, fleet, demand, memory, now),
     )
     return decision, replace(memory, proposals=steady.proposals, unknown_since=None)
 
@@ -94,7 +119,7 @@ def _explain(
     fleet: Fleet,
     memory: Memory,
     demand: Demand,
-    wish: int,
+    wish: Wish,
     steady: Stabilised,
     limited: Limited,
 ) -> tuple[Reason, str]:
@@ -107,21 +132,25 @@ def _explain(
             "or told of jobs that Redis does not know: nothing that may run is ended"
         )
         return Reason.HOLD_CONTRADICTION, message
-    reason = _reason(observed, demand, limited)
-    parts = [work(spec, demand, wish)]
-    if steady.replicas > wish and limited.goal == steady.replicas:
+    reason = _reason(observed, demand, wish, limited)
+    parts = [work(spec, demand, wish, memory)]
+    if wish.spares > 0 and limited.goal == wish.replicas:
+        parts.append(ready(spec, observed, wish, memory))
+    if steady.replicas > wish.replicas and limited.goal == steady.replicas:
         reason = Reason.STABILIZING
         kept = number(steady.replicas, "replica")
         parts.append(f"{kept} stay while the scale-down window of {spec.scale_down_window_seconds:g} s runs")
     return reason, "; ".join(part for part in (*parts, bound(spec, fleet, limited)) if part)
 
 
-def _reason(observed: Observed, demand: Demand, limited: Limited) -> Reason:
+def _reason(observed: Observed, demand: Demand, wish: Wish, limited: Limited) -> Reason:
     rises, falls = limited.replicas > observed.wanted, limited.goal < observed.wanted
     if limited.limited_by is Limit.MINIMUM and not falls:
         return Reason.AT_MINIMUM
     if limited.limited_by is Limit.MAXIMUM and not rises and not falls:
         return Reason.AT_MAXIMUM
+    if wish.spares > 0 and limited.goal == wish.replicas and not (rises and wish.for_work > observed.wanted):
+        return Reason.HEADROOM
     if demand.slots == 0:
         return Reason.IDLE
     if rises:
@@ -129,19 +158,15 @@ def _reason(observed: Observed, demand: Demand, limited: Limited) -> Reason:
     return Reason.WORK_SHRANK if falls else Reason.WORK_FITS
 
 
-def _wake_at(reading: Reading, steady: Stabilised, capacity: float | None, now: float) -> float | None:
-    """The window's end, the next scheduled job, or the next word on capacity, whichever is first."""
-    times = [one.next_due_at for one in reading.queues.values()]
-    return min((at for at in (*times, steady.until, capacity) if at is not None and at > now), default=None)
-
-
 def _inputs(
-    spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, demand: Demand, now: float
+    spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, demand: Demand, memory: Memory, now: float
 ) -> dict[str, float | int | str]:
     return {
         "waiting": demand.waiting,
         "running": demand.running,
+        "upcoming": demand.upcoming,
         "fillers": demand.fillers,
+        "oldest_wait_seconds": round(demand.oldest_wait_seconds, 3),
         "reading_age_seconds": round(max(0.0, now - reading.at), 3),
         "wanted": observed.wanted,
         "active": len(fleet.active),
@@ -151,6 +176,10 @@ def _inputs(
         "maximum": spec.max_replicas,
         "slots_per_replica": spec.slots_per_replica,
         "window_seconds": spec.scale_down_window_seconds,
+        "wait_value": spec.wait_value,
+        "cold_start_seconds": round(memory.cold_starts.mean_seconds, 3),
+        "run_seconds": round(memory.run_times.mean_seconds, 3),
+        "arrivals_per_hour": round(memory.traffic.fast_per_second * 3600.0, 3),
     }
 
 

@@ -1,13 +1,29 @@
-"""How many slots the work at hand needs now: what waits plus what is in flight."""
+"""How many slots the work at hand needs: what waits, what runs, and what will be free in time.
+
+A job that waits is patient for a while: as long as a wait is cheaper than a cold start. So a slot that is free, starts or
+becomes free within that time counts, and with jobs that are short against it one slot does for several.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 from pool_operator.engine.fleet import Fleet
-from pool_operator.engine.types import PoolSpec, QueueReading, Reading
+from pool_operator.engine.run_times import counted_on
+from pool_operator.engine.state import RunTimes
+from pool_operator.engine.types import PoolSpec, QueueReading, QueueSpec, Reading
 
-NOTHING = QueueReading(waiting=0)
+CAUTION: Final = 3.0
+"""Standard deviations that busy slots may disappoint by."""
+SLACK: Final = 0.05
+"""Jobs. So much of one may be missing before another replica is asked for."""
+SPARE: Final = 0.5
+"""Jobs. So much must be left over when a starting replica is given back."""
+CHEAPEST_WAIT: Final = 1e-3
+
+NOTHING: Final = QueueReading(waiting=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,31 +33,183 @@ class Demand:
     waiting: int  # could start now, in queues that call for replicas: waiting and due
     running: int  # in flight: claimed, or claimed by a replica that was lost (it will have to run again)
     fillers: int  # wait in queues with scaleUp Never
+    upcoming: int = 0  # scheduled, due within one cold start
+    work_seconds: float = 0.0  # of what waits, about
+    oldest_wait_seconds: float = 0.0
+    calls: int = 0  # jobs that want a slot: those that wait, were lost, or are due within one cold start
+    patient: bool = False  # the oldest of them has time yet: what they need changes by itself
     slots: int
 
 
-def demand_of(spec: PoolSpec, reading: Reading, fleet: Fleet) -> Demand:
-    """Count the work.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What demand needs to know of the pool's past, and of its wishes."""
+
+    run_times: RunTimes
+    cold_seconds: float
+    wait_value: float
+    slots: int  # of a new replica
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Room:
+    """Slots of replicas that can claim."""
+
+    busy: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """Jobs of one priority that wait."""
+
+    jobs: int
+    work_seconds: float
+    oldest_seconds: float
+    target_seconds: float
+
+
+def demand_of(spec: PoolSpec, reading: Reading, fleet: Fleet, learned: Learned, now: float) -> Demand:
+    """Count the work, and the slots that it needs.
 
     - A job in a queue with `scaleUp: Never` that waits needs nothing. One that runs occupies its slot while others
       wait, so it counts; when nothing else waits it keeps no replica: its replica is drained, finishes it, and goes.
     - A job whose lease has ended counts: it will have to run again.
     - A job on a replica that is told to end does not: it ends there, or comes back to the queue and counts then.
     - What foreign workers run, or have just popped, needs no slot of ours.
+    - A scheduled job counts when it is due within one cold start: it is as good as here.
 
-    Three wait, two run in replicas that stay, one in a replica that is told to end: five slots.
+    Nothing is learned yet. Three jobs wait, two run in replicas that stay, one in a replica that is told to end: five
+    slots. When jobs are known to take 10 s, a cold start takes 60 s and 100 wait: each new slot will do two of them
+    while they are patient (75 s, v = 2): 50 slots.
     """
-    called = [reading.queues.get(queue.name, NOTHING) for queue in spec.queues if queue.triggers]
+    called = [(queue, reading.queues.get(queue.name, NOTHING)) for queue in spec.queues if queue.triggers]
     filling = [reading.queues.get(queue.name, NOTHING) for queue in spec.queues if not queue.triggers]
-    waiting = sum(one.waiting + one.due for one in called)
-    leased = sum(one.running + one.expired for one in (*called, *filling))
+    waiting = sum(one.waiting + one.due for _, one in called)
+    leased_called = sum(one.running + one.expired for _, one in called)
+    leased_filling = sum(one.running + one.expired for one in filling)
     # claims are counted too: after a change of spec.queues, jobs of a queue that left it still run
-    running = max(leased - fleet.ending_claims, fleet.claims)
+    running = max(leased_called + leased_filling - fleet.ending_claims, fleet.claims)
     if not waiting:
-        running = max(0, running - sum(one.running + one.expired for one in filling))
+        running = max(0, running - leased_filling)
+    lost = min(running, leased_called, max(0, running - fleet.claims - fleet.new_slots))
+    soon = now + learned.cold_seconds
+    upcoming = sum(sum(at <= soon for at in one.upcoming) for _, one in called if one.upcoming)
+    lines = [_line(spec, queue, one, reading, learned, soon, now) for queue, one in called]
+    calls = waiting + lost + upcoming
+    unseen = max(0, running - lost - fleet.claims)  # run where nobody has looked yet
+    room = _Room(busy=running - lost, free=fleet.free_slots + max(0, fleet.new_slots - unseen))
+    slots = _slots(lines, lost, room, fleet, learned, now) if calls else running
+    oldest = max((line.oldest_seconds for line in lines), default=0.0)
     return Demand(
         waiting=waiting,
         running=running,
         fillers=sum(one.waiting + one.due for one in filling),
-        slots=waiting + running,
+        upcoming=upcoming,
+        work_seconds=sum(line.work_seconds for line in lines),
+        oldest_wait_seconds=oldest,
+        calls=calls,
+        patient=calls > 0 and oldest < patience_seconds(learned),
+        slots=slots,
     )
+
+
+def patience_seconds(learned: Learned, target_seconds: float = math.inf) -> float:
+    """How long a job may wait rather than a replica be started for it: S·(1 + 1/(2v)), and no longer than its target.
+
+    A cold start of 60 s, v = 2: 75 s. Less than a cold start would ask for the impossible.
+    """
+    worth_it = learned.cold_seconds * (1.0 + 0.5 / max(learned.wait_value, CHEAPEST_WAIT))
+    return max(learned.cold_seconds, min(worth_it, target_seconds))
+
+
+def _line(
+    spec: PoolSpec, queue: QueueSpec, one: QueueReading, reading: Reading, learned: Learned, soon: float, now: float
+) -> _Line:
+    jobs = one.waiting + one.due + (sum(at <= soon for at in one.upcoming) if one.upcoming else 0)
+    targets = (spec.target_wait_seconds, queue.target_wait_seconds)
+    oldest = one.oldest_wait_seconds
+    return _Line(
+        jobs=jobs,
+        work_seconds=jobs * _mean_work_seconds(one, learned.run_times),
+        oldest_seconds=0.0 if oldest is None else max(0.0, oldest + now - reading.at),
+        target_seconds=min((target for target in targets if target is not None), default=math.inf),
+    )
+
+
+def _mean_work_seconds(one: QueueReading, times: RunTimes) -> float:
+    """By the hints of the jobs that wait, if there are any and hints have been learned to mean something."""
+    if one.hinted and times.hinted_jobs:
+        return max(1.0, one.hinted_seconds / one.hinted * times.mean_stretch)
+    return max(1.0, times.mean_seconds)
+
+
+def _slots(lines: list[_Line], lost: int, room: _Room, fleet: Fleet, learned: Learned, now: float) -> int:
+    """The most that any priority needs: whoever is to start within its time needs all before it started, too."""
+    if len({line.target_seconds for line in lines}) == 1:
+        lines = [
+            _Line(
+                jobs=sum(line.jobs for line in lines),
+                work_seconds=sum(line.work_seconds for line in lines),
+                oldest_seconds=max(line.oldest_seconds for line in lines),
+                target_seconds=lines[0].target_seconds,
+            )
+        ]
+    most, jobs, work = 0, lost, lost * max(1.0, learned.run_times.mean_seconds)
+    for line in lines:
+        if line.jobs or line is lines[-1]:
+            jobs += line.jobs
+            work += line.work_seconds
+            most = max(most, _slots_for(jobs, work / jobs if jobs else 1.0, line, room, fleet, learned, now))
+    return most
+
+
+def _slots_for(
+    jobs: int, job_seconds: float, line: _Line, room: _Room, fleet: Fleet, learned: Learned, now: float
+) -> int:
+    """Slots so that `jobs` are started while the oldest of the line is patient."""
+    if jobs <= room.free:
+        return room.busy + jobs  # they are taken this moment
+    cold = learned.cold_seconds
+    left = patience_seconds(learned, line.target_seconds) - line.oldest_seconds
+    horizon = max(cold, left)
+    surely = room.free * (1 + int(horizon / job_seconds)) + sum(
+        learned.slots * _jobs_done(horizon, cold, now - created, job_seconds) for created in fleet.starting
+    )
+    # of the slots that are busy now: who ends in time; and what they do then, where jobs are short
+    times = learned.run_times
+    hoped = counted_on(times, fleet.runs, now, max(0.0, left), CAUTION)
+    if horizon > job_seconds:
+        ending = hoped if left >= cold else counted_on(times, fleet.runs, now, horizon, CAUTION)
+        hoped += (horizon - job_seconds) / job_seconds * ending
+    missing = jobs - surely - hoped
+    capacity = fleet.ready_slots + learned.slots * len(fleet.starting)
+    if missing > SLACK:
+        needed = capacity + math.ceil((missing - SLACK) / (1 + int((horizon - cold) / job_seconds)))
+    else:
+        needed = capacity - learned.slots * _given_back(-missing, horizon, job_seconds, fleet, learned, now)
+    return min(needed, room.busy + jobs)  # a job never needs more than one
+
+
+def _jobs_done(horizon: float, cold: float, age: float, job_seconds: float) -> int:
+    """Jobs that a slot of a starting replica will have begun by then."""
+    return 1 + int(max(0.0, horizon - max(0.0, cold - max(0.0, age))) / job_seconds)
+
+
+def _given_back(spare: float, horizon: float, job_seconds: float, fleet: Fleet, learned: Learned, now: float) -> int:
+    """Starting replicas, youngest first, that the queue does not need after all."""
+    back = 0
+    for created in sorted(fleet.starting, reverse=True):
+        spare -= learned.slots * _jobs_done(horizon, learned.cold_seconds, now - created, job_seconds)
+        if spare < SPARE:
+            break
+        back += 1
+    return back
+
+
+def replicas_for(slots_needed: int, fleet: Fleet, slots: int) -> int:
+    """Replicas with so many slots; those that are there may have another number each than a new one."""
+    here = fleet.ready_slots + slots * len(fleet.starting)
+    if slots_needed > here:
+        return fleet.usable - fleet.silent + -(-(slots_needed - here) // slots)
+    return -(-slots_needed // slots)

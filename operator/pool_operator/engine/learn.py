@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import takewhile
 
 from pool_operator.engine.capacity import learn_capacity
+from pool_operator.engine.cold_start import learn_cold_starts
 from pool_operator.engine.fleet import Fleet
+from pool_operator.engine.run_times import learn_run_times
 from pool_operator.engine.slots import learn_slots
 from pool_operator.engine.spend import accrue
 from pool_operator.engine.state import Memory
-from pool_operator.engine.types import Observed, PoolSpec
+from pool_operator.engine.traffic import learn_traffic
+from pool_operator.engine.types import Ended, Observed, PoolSpec
 
 
 def learn(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, now: float) -> Memory:
     """Also while nothing can be read: replicas cost money, start, and run out of memory all the same."""
+    ended = ended_since(observed.ended, memory.cursor)
+    cold_starts = learn_cold_starts(memory.cold_starts, fleet)
     return replace(
         memory,
         at=now,
-        capacity=learn_capacity(observed, fleet, memory.capacity, memory.cold_starts, now),
+        run_times=learn_run_times(memory.run_times, ended) if ended else memory.run_times,
+        cold_starts=cold_starts,
+        traffic=learn_traffic(
+            spec, observed.reading, fleet, memory.traffic, ended, cold_seconds=cold_starts.mean_seconds, now=now
+        ),
+        capacity=learn_capacity(observed, fleet, memory.capacity, cold_starts, now),
         spend=accrue(spec, observed, memory.spend, now),
-        learned=learn_slots(spec, observed, fleet, memory.learned, cursor=memory.cursor, now=now),
-        cursor=max((one.id for one in observed.ended), default=memory.cursor),
+        learned=learn_slots(spec, observed, memory.learned, ended, now=now),
+        cursor=ended[-1].id if ended else memory.cursor,
     )
+
+
+def ended_since(ended: tuple[Ended, ...], cursor: tuple[int, int]) -> tuple[Ended, ...]:
+    """The new ones of runs that ended lately, oldest first."""
+    if not ended or ended[-1].id <= cursor:
+        return ()
+    return tuple(takewhile(lambda run: run.id > cursor, reversed(ended)))[::-1]

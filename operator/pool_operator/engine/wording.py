@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pool_operator.engine.demand import Demand
 from pool_operator.engine.fleet import Fleet
 from pool_operator.engine.limits import Limited
-from pool_operator.engine.state import CapacityTruth
+from pool_operator.engine.retention import Wish
+from pool_operator.engine.state import CapacityTruth, Memory
 from pool_operator.engine.types import Observed, PoolSpec
 from pool_operator.names import Limit
 
@@ -17,19 +18,41 @@ def number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def work(spec: PoolSpec, demand: Demand, wish: int) -> str:
+def work(spec: PoolSpec, demand: Demand, wish: Wish, memory: Memory) -> str:
     """What there is to do, and what that needs.
 
-    "12 jobs wait, 3 run: 15 slots, 4 replicas of 4 slots"
+    "12 jobs wait (about 40 min of work), 3 run: 15 slots, 4 replicas of 4 slots"
     """
     fillers = f" ({number(demand.fillers, 'job')} of queues with scaleUp Never may fill free slots)"
     told = fillers if demand.fillers else ""
-    if not demand.slots:
+    if not wish.slots:
         return f"no job waits or runs{told}"
-    jobs = f"{number(demand.waiting, 'job')} {'waits' if demand.waiting == 1 else 'wait'}, {demand.running} "
-    jobs += "runs" if demand.running == 1 else "run"
+    jobs = f"{number(demand.waiting, 'job')} {'waits' if demand.waiting == 1 else 'wait'}"
+    if demand.waiting and memory.run_times.jobs:
+        jobs += f" (about {duration(demand.work_seconds)} of work)"
+    jobs += f", {demand.running} {'runs' if demand.running == 1 else 'run'}"
+    if demand.upcoming:
+        jobs += f", {demand.upcoming} due within a cold start"
     slots = number(spec.slots_per_replica, "slot")
-    return f"{jobs}{told}: {number(demand.slots, 'slot')}, {number(wish, 'replica')} of {slots}"
+    return f"{jobs}{told}: {number(wish.slots, 'slot')}, {number(wish.for_work, 'replica')} of {slots}"
+
+
+def ready(spec: PoolSpec, observed: Observed, wish: Wish, memory: Memory) -> str:
+    """Say what is there for nobody yet: "1 replica is kept ready for work expected within a cold start of 58 s (profile value 2)"."""
+    one, starts = wish.spares == 1, wish.replicas > observed.wanted
+    verb = ("is " if one else "are ") + ("started" if starts else "kept ready")
+    cold = duration(memory.cold_starts.mean_seconds)
+    return (
+        f"{number(wish.spares, 'replica')} {verb} for work expected within a cold start of {cold} "
+        f"(profile value {spec.wait_value:g})"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`58 s`, `40 min`, `6.5 h`."""
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.1f} h"
 
 
 def bound(spec: PoolSpec, fleet: Fleet, limited: Limited) -> str:
