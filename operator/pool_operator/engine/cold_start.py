@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Final
 
 from pool_operator.engine.fleet import Fleet
-from pool_operator.engine.histogram import LogBins, add
+from pool_operator.engine.histogram import add
+from pool_operator.engine.starts import SECONDS
 from pool_operator.engine.state import ColdStarts
 
-SECONDS: Final = LogBins(low=1.0, high=1800.0, count=48)
-"""What is measured stays within these bounds: 1 s to 30 min."""
 DECAY: Final = 0.98
 MEAN_WEIGHT: Final = 0.2
 
@@ -19,13 +18,13 @@ def learn_cold_starts(starts: ColdStarts, fleet: Fleet) -> ColdStarts:
     """Replicas that became ready since the newest one that was taken in.
 
     The first one measured replaces the first guess of 60 s; later each weighs 20 %, so that a change settles within
-    about five. A replica that was stuck waited for something else than its start, and teaches nothing. What was ready
-    before the first decision ever is only noted: who knows what its clock had seen.
+    about five. One that the cluster held up until it was called stuck waited for something else than its start, and
+    teaches nothing. What was ready before the first decision ever is only noted: who knows what its clock had seen.
     """
     stuck = starts.stuck
     if fleet.stuck or stuck:
         still = {one.id for one in fleet.active if one.ready_at is None}
-        seen = {one.id for one in fleet.active if one.id in fleet.stuck_ids}
+        seen = {one.id for one in fleet.active if one.blocked is not None and one.id in fleet.stuck_ids}
         stuck = tuple(sorted(seen | still.intersection(stuck)))
     until, known = fleet.last_ready_at, starts.ready_until
     if until is None or (known is not None and until <= known):

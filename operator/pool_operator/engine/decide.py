@@ -40,9 +40,9 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
     fleet = fleet_of(observed, memory, now)
     memory = learn(spec, observed, fleet, memory, now)
     if spec.deleted:
-        return _ending(spec, observed, fleet, now), memory
+        return _ending(spec, observed, fleet, memory, now), memory
     if spec.mode is Mode.PAUSED:
-        return _paused(spec, observed, fleet, now), memory
+        return _paused(spec, observed, fleet, memory, now), memory
     if isinstance(observed.reading, Unknown):
         decision, after = hold_unknown(spec, observed, observed.reading, memory, now)
     else:
@@ -174,7 +174,7 @@ def _inputs(
         "stuck": fleet.stuck,
         "minimum": spec.min_replicas,
         "maximum": spec.max_replicas,
-        "slots_per_replica": spec.slots_per_replica,
+        "slots_per_replica": slots_of(spec, memory.learned),
         "window_seconds": spec.scale_down_window_seconds,
         "wait_value": spec.wait_value,
         "cold_start_seconds": round(memory.cold_starts.mean_seconds, 3),
@@ -183,13 +183,13 @@ def _inputs(
     }
 
 
-def _ending(spec: PoolSpec, observed: Observed, fleet: Fleet, now: float) -> Decision:
+def _ending(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, now: float) -> Decision:
     """A deleted pool: nobody takes anything new; what runs ends in peace. Its mode does not matter any more."""
     left = f"{number(fleet.busy, 'replica')} may finish what {'it runs' if fleet.busy == 1 else 'they run'}"
     return Decision(
         at=now,
         replicas=min(fleet.busy, observed.wanted),
-        slots=spec.slots_per_replica,
+        slots=slots_of(spec, memory.learned),
         reason=Reason.DELETED,
         message=f"the pool is deleted; {left}" if fleet.busy else "the pool is deleted",
         limited_by=Limit.RUNNING if fleet.busy else None,
@@ -198,11 +198,11 @@ def _ending(spec: PoolSpec, observed: Observed, fleet: Fleet, now: float) -> Dec
     )
 
 
-def _paused(spec: PoolSpec, observed: Observed, fleet: Fleet, now: float) -> Decision:
+def _paused(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, now: float) -> Decision:
     return Decision(
         at=now,
         replicas=observed.wanted,
-        slots=spec.slots_per_replica,
+        slots=slots_of(spec, memory.learned),
         reason=Reason.PAUSED,
         message=f"spec.mode is Paused: {number(observed.wanted, 'replica')} held",
         undrain=marked_besides(fleet),  # held replicas are to work

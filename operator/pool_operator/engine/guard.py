@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pool_operator.engine.slots import slots_of
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Decision, Observed, PoolSpec, Unknown
 from pool_operator.engine.wording import number
@@ -28,7 +29,7 @@ def hold_unknown(
     decision = Decision(
         at=now,
         replicas=replicas,
-        slots=spec.slots_per_replica,
+        slots=slots_of(spec, memory.learned),
         reason=Reason.HOLD_UNKNOWN,
         message=f"the queues cannot be read, {held}: {unknown.why}",
         limited_by=Limit.MINIMUM if lifted else None,

@@ -6,12 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pool_operator.engine.histogram import LogBins, quantile
 from pool_operator.engine.state import CapacityTruth, ColdStarts
 from pool_operator.engine.types import Blocked, Replica, ReplicaPhase
 
+SECONDS: Final = LogBins(low=1.0, high=1800.0, count=48)
+"""Cold starts as they are measured stay within these bounds: 1 s to 30 min."""
+LONG: Final = 0.95
 SHORTEST_PATIENCE_SECONDS: Final = 600.0
 """A cluster autoscaler needs minutes to bring a node, and a Pending pod all that time to act on."""
-LONG_START: Final = 3.0  # in long cold starts of this pool
+LONG_START: Final = 3.0  # in 95th percentiles of this pool's cold starts
 FAILING_SECONDS: Final = 120.0
 """How long a start may fail: registries and configuration heal, and the cluster tries again by itself."""
 ALONE: Final = 2.0
@@ -23,7 +27,7 @@ def patience_seconds(cold_starts: ColdStarts) -> float:
 
     Cold starts of a minute: 600 s. A model that takes 10 minutes to load: 1800 s.
     """
-    return max(LONG_START * cold_starts.mean_seconds, SHORTEST_PATIENCE_SECONDS)
+    return max(LONG_START * quantile(cold_starts.seconds, SECONDS, LONG), SHORTEST_PATIENCE_SECONDS)
 
 
 def given_up_at(active: Sequence[Replica], cold_starts: ColdStarts, truth: CapacityTruth) -> Mapping[str, float]:
