@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from pool_contract import keys, scripts
-from pool_contract.messages import JobReport, ReplicaReport
+from pool_contract.messages import JobReport, ReplicaReport, RunOutcome, RunRecord
 from pool_contract.messages import ReplicaPhase as WorkerPhase
 from pool_contract.scripts import AsyncScripts, Claimed
 from pool_operator.backends.base import Applied, BackendView, ConflictError, Credentials, PoolObject, Problem
@@ -53,6 +53,7 @@ class FakeBackend:
         self.job_seconds = job_seconds
         self.work = work
         self.wake = lambda key: None
+        self.unix = time.time  # a test's clock may be ahead
         self.synced = True
         self.replicas: dict[str, dict[str, FakeReplica]] = {}
         self.wanted: dict[str, int] = {}
@@ -67,6 +68,7 @@ class FakeBackend:
         self.excused: tuple[str, ...] = ()
         self.template_problem: Problem | None = None
         self.capacity_problem: Problem | None = None
+        self.out_of_memory_at: float | None = None
         self.redis: Redis | None = None
 
     async def __aenter__(self):
@@ -93,6 +95,7 @@ class FakeBackend:
             exists=pool.uid in self.exists,
             template_problem=self.template_problem,
             capacity_problem=self.capacity_problem,
+            out_of_memory_at=self.out_of_memory_at,
             deadlines={uid: at for uid, at in self.deadlines.items() if uid in mine},
             excused_replicas=self.excused,
         )
@@ -139,7 +142,7 @@ class FakeBackend:
     def start(self, pool, mine=None):
         mine = self.replicas.setdefault(pool.uid, {}) if mine is None else mine
         queues = tuple(queue.name for queue in pool.spec.queues)
-        one = FakeReplica(id=f"r-{uuid.uuid4()}", pool_uid=pool.uid, queues=queues, created_at=time.time())
+        one = FakeReplica(id=f"r-{uuid.uuid4()}", pool_uid=pool.uid, queues=queues, created_at=self.unix())
         mine[one.id] = one
         one.task = asyncio.create_task(self._live(pool, one))
         return one
@@ -165,14 +168,14 @@ class FakeBackend:
         await asyncio.sleep(self.start_seconds)
         incarnation = uuid.uuid4().hex
         if self.redis is None:
-            one.ready_at = time.time()
+            one.ready_at = self.unix()
             self.wake(pool.key)
             return
         while True:
             with suppress(RedisError, OSError):
                 if one.ready_at is None:
                     await self._register(one, incarnation)
-                    one.ready_at = time.time()
+                    one.ready_at = self.unix()
                     self.wake(pool.key)
                 await self._report(one, incarnation)
                 if self.work:
@@ -184,7 +187,7 @@ class FakeBackend:
         await AsyncScripts(self.redis).run(call)
 
     async def _report(self, one, incarnation):
-        now = time.time()
+        now = self.unix()
         report = ReplicaReport(
             replica=one.id,
             pool=one.pool_uid,
@@ -215,26 +218,31 @@ class FakeBackend:
         if claimed is None:
             return
         one.running[claimed.job_id] = claimed
-        end = time.monotonic() + self.job_seconds
+        began = time.monotonic()
+        end = began + self.job_seconds
         while time.monotonic() < end:
             await asyncio.sleep(0.02)
             with suppress(RedisError, OSError):
                 await self._report(one, incarnation)
         while True:
             try:
-                await self._finish(one, claimed)
+                await self._finish(one, claimed, time.monotonic() - began)
                 break
             except (RedisError, OSError):
                 await asyncio.sleep(0.05)
 
-    async def _finish(self, one, claimed):
+    async def _finish(self, one, claimed, seconds):
         """What RQ's success handler and our fence leave behind, as far as the operator can see."""
+        run = RunRecord(
+            job=claimed.job_id, queue=claimed.queue, replica=one.id, seconds=seconds, outcome=RunOutcome.FINISHED
+        )
         pipeline = self.redis.pipeline(transaction=True)
         pipeline.delete(keys.owner(self.prefix, claimed.job_id))
         pipeline.zrem(keys.leases(self.prefix, claimed.queue), claimed.job_id)
         pipeline.srem(keys.claims(self.prefix, one.id), claimed.job_id)
         pipeline.zrem(keys.wip(self.prefix, claimed.queue), f"{claimed.job_id}:{claimed.execution_id}")
         pipeline.hset(keys.job(self.prefix, claimed.job_id), "status", "finished")
+        pipeline.xadd(keys.runs(self.prefix, one.pool_uid), {"run": run.model_dump_json()})
         await pipeline.execute()
         one.running.pop(claimed.job_id, None)
         self.done.append(claimed.job_id)

@@ -22,16 +22,27 @@ from pool_operator.telemetry.metrics import Metrics
 PATIENCE_SECONDS = 20.0
 
 
+class AheadClock(SystemClock):
+    """The machine's clock, put ahead by a test; Redis' clock stays."""
+
+    def __init__(self, ahead_seconds=0.0):
+        self.ahead_seconds = ahead_seconds
+
+    def unix(self):
+        return super().unix() + self.ahead_seconds
+
+
 class Running:
     """What a test needs of a running controller."""
 
-    def __init__(self, port, backend, *, secrets=None, epoch=7, **settings):
+    def __init__(self, port, backend, *, secrets=None, epoch=7, clock=None, recorder=None, **settings):
         self.port = port
         self.backend = backend
         self.reporter = FakeReporter()
         self.secrets = secrets or FakeSecrets()
         self.metrics = Metrics()
         self.epoch = epoch
+        self.clock = clock or AheadClock()
         self.decisions = []
         defaults = {"poll_seconds": 0.25, "housekeeping_seconds": 0.25, "resync_seconds": 5}
         self.controller = Controller(
@@ -40,9 +51,11 @@ class Running:
             secrets=self.secrets,
             epoch=lambda _uid: self.epoch,
             settings=OperatorSettings(**(defaults | settings)),
-            clock=SystemClock(),
+            clock=self.clock,
             metrics=self.metrics,
+            recorder=recorder(self) if recorder else None,
         )
+        backend.unix = self.clock.unix
         backend.wake = self.controller.wake
         self.controller.on_decision.append(
             lambda pool, decision, observed, applied: self.decisions.append((pool.key.name, decision, observed))

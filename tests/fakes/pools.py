@@ -23,6 +23,7 @@ def pool_spec(**changes) -> ProcessingPoolSpec:
         "redis": changes.pop("redis", {"host": "127.0.0.1"}),
         "queues": [{"name": name} for name in queues],
         "max_replicas": 10,
+        "scaling": {"profile": "Economy"},  # no spares: they are the engine's tests' business
         "template": TEMPLATE,
     }
     return ProcessingPoolSpec.model_validate(raw | changes)

@@ -32,6 +32,7 @@ from pool_operator.backends.kubernetes.writer import Writer
 from pool_operator.engine.types import Decision, Observed
 from pool_operator.runtime.clock import SystemClock
 from pool_operator.runtime.controller import Controller
+from pool_operator.runtime.redis_recorder import RedisRecorder
 from pool_operator.settings import OperatorSettings
 from pool_operator.telemetry.health import HealthServer, stuck
 from pool_operator.telemetry.metrics import Metrics
@@ -100,6 +101,7 @@ class Operator:
             settings=settings,
             clock=self._clock,
             metrics=self._metrics,
+            recorder=RedisRecorder(epoch=lambda _pool_uid: leadership.epoch, clock=self._clock),
         )
 
         self._controller.on_decision.append(_log_change)

@@ -25,6 +25,7 @@ from pool_operator.backends.local.state import StateFolder
 from pool_operator.backends.local.template import WorkerTemplate
 from pool_operator.runtime.clock import SystemClock
 from pool_operator.runtime.controller import Controller
+from pool_operator.runtime.file_recorder import FileRecorder
 from pool_operator.settings import OperatorSettings
 from pool_operator.telemetry.metrics import Metrics
 
@@ -96,14 +97,16 @@ class LocalPool:
             LocalError: the embedded server died, or (with `until_done`) replicas do not start.
         """
         epoch = self.state.next_epoch()
+        clock = SystemClock()
         controller = Controller(
             backend=self.backend,
             reporter=self.record,
             secrets=LocalSecrets(self.credentials),
             epoch=lambda _pool_uid: epoch,
             settings=SETTINGS,
-            clock=SystemClock(),
+            clock=clock,
             metrics=Metrics(),
+            recorder=FileRecorder(self.state.path, clock=clock),  # so that the next run starts warm
         )
         self.backend.wake = controller.wake
         controller.on_decision.append(self.record.on_decision)

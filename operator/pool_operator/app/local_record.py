@@ -10,6 +10,7 @@ from pool_operator.backends.base import Applied, Event, PoolObject
 from pool_operator.engine.state import Spend
 from pool_operator.engine.types import Decision, Observed, Reading
 from pool_operator.names import Condition
+from pool_operator.runtime.measure import headroom_slots
 from pool_operator.runtime.spending import restored
 
 TOLD = (
@@ -57,6 +58,11 @@ class Record:
                 )
             )
         self.decision, self.observed = decision, observed
+
+    @property
+    def headroom_slots(self) -> int:
+        """Slots kept ready for work that is not there yet."""
+        return headroom_slots(self.decision) if self.decision else 0
 
     async def report(self, _pool: PoolObject, status: Mapping[str, Any], _events: Sequence[Event]) -> None:
         """Keep the sentences of the conditions that are not as they should be, and the money."""

@@ -19,6 +19,10 @@ from pool_operator.app.local_report import Lifetime
 from pool_operator.app.picture import PoolPicture, look
 from pool_operator.backends.local.replica import Cause
 from pool_operator.cli.run_view import PlainLines, RunView, farewell, render
+from pool_operator.engine.spec import pool_spec
+from pool_operator.engine.types import PoolSpec
+from pool_operator.names import Profile
+from pool_operator.runtime.spending import Purse, counted_on, purses
 from pool_operator.telemetry.logs import TextFormatter
 
 T = TypeVar("T")
@@ -127,8 +131,20 @@ def run_view(it: LocalPool, picture: PoolPicture, *, ending: bool = False) -> Ru
         problems=tuple(record.problems.values()),
         replica_seconds=spent,
         cost=None if price is None else spent / 3600 * price,
+        profile="" if spec.scaling.profile is Profile.BALANCED else str(spec.scaling.profile),
+        headroom_slots=record.headroom_slots,
+        purses=_purses(it),
         ending=ending,
     )
+
+
+def _purses(it: LocalPool) -> tuple[Purse, ...]:
+    """Money of this day and this month, where a budget limits it."""
+    spec, spend = it.pool.spec, it.record.spend
+    found = pool_spec(spec, deleted=False) if spec is not None and spend is not None else None
+    if spend is None or not isinstance(found, PoolSpec) or found.budget is None:
+        return ()
+    return purses(found.budget, counted_on(spend, time.time()))
 
 
 def price_per_hour(it: LocalPool) -> float | None:

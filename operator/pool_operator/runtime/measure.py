@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from pool_operator.backends.base import Applied
 from pool_operator.engine.state import Memory
-from pool_operator.engine.types import Budget, Decision, Reading, ReplicaPhase
+from pool_operator.engine.types import Budget, Decision, Reading, Replica, ReplicaPhase, Unknown
 from pool_operator.runtime.clock import Clock
 from pool_operator.runtime.scene import Scene
 from pool_operator.runtime.spending import purses
@@ -107,9 +107,9 @@ def _tell_engine(metrics: Metrics, scene: Scene, decision: Decision, memory: Mem
         name,
         {
             "decision_demand_slots": decision.demand_slots,
-            "decision_headroom_slots": _number(decision, "headroom_slots"),
+            "decision_headroom_slots": None if decision.wish is None else headroom_slots(decision),
             "decision_wish_replicas": decision.wish,
-            "wait_estimate_seconds": _number(decision, "wait_estimate_seconds"),
+            "wait_estimate_seconds": _wait_estimate(reading, scene.observed.replicas, decision, memory),
             "cold_start_seconds": memory.cold_starts.mean_seconds,
             "run_seconds": memory.run_times.mean_seconds,
             "capacity_ceiling_replicas": memory.capacity.ceiling,
@@ -121,10 +121,26 @@ def _tell_engine(metrics: Metrics, scene: Scene, decision: Decision, memory: Mem
     _tell_money(metrics, scene, scene.spec.budget if scene.spec else None, memory)
 
 
-def _number(decision: Decision, key: str) -> float | None:
-    """One of the decision's inputs; None while it was decided without."""
-    value = decision.inputs.get(key)
-    return value if isinstance(value, int | float) else None
+def headroom_slots(decision: Decision) -> int:
+    """Slots wanted beyond what the work at hand needs."""
+    steps = dict(decision.steps)
+    return max(0, steps.get("headroom", 0) - steps.get("demand", 0)) * decision.slots
+
+
+def _wait_estimate(
+    reading: Reading | Unknown, replicas: Sequence[Replica], decision: Decision, memory: Memory
+) -> float | None:
+    """How long a job enqueued now will wait, by the mean of the runs; None while nothing can be read.
+
+    10 wait, 4 slots are all busy with runs of 2 minutes: 11 must end before, 330 s. Nothing is there: one cold start.
+    """
+    if not isinstance(reading, Reading):
+        return None
+    active = [one for one in replicas if one.phase is not ReplicaPhase.TERMINATING and one.blocked is None]
+    start = 0.0 if any(one.phase is ReplicaPhase.READY for one in active) else memory.cold_starts.mean_seconds
+    slots = sum(one.slots for one in active) or max(1, decision.replicas) * decision.slots
+    before = sum(one.waiting + one.due + one.running for one in reading.queues.values()) + 1 - slots
+    return start + max(0, before) * memory.run_times.mean_seconds / slots
 
 
 def _tell_money(metrics: Metrics, scene: Scene, budget: Budget | None, memory: Memory) -> None:

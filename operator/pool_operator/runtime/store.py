@@ -107,7 +107,7 @@ class Entry:
     @property
     def helps(self) -> PoolKey | None:
         """The pool that this one overflows for."""
-        overflow = getattr(self.spec, "overflow", None) if self.spec else None
+        overflow = self.spec.overflow if self.spec else None
         if overflow is None:
             return None
         return PoolKey(namespace=self.pool.key.namespace, name=overflow.for_pool_ref.name)

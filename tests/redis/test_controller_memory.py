@@ -1,0 +1,116 @@
+"""What is learned, promised and granted, on a real server: over restarts, memory shortage and days."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
+from tests.fakes.harness import enqueue, running
+
+from pool_contract import keys
+from pool_contract.messages import PoolSettings
+from pool_operator.engine.state import Memory
+from pool_operator.runtime.redis_recorder import RedisRecorder
+
+
+def recorder(it):
+    return RedisRecorder(epoch=lambda _uid: it.epoch, clock=it.clock)
+
+
+def play(scenario, server, **options):
+    async def main():
+        async with leading(server, **options) as (it, redis):
+            await scenario(it, redis)
+
+    asyncio.run(main())
+
+
+@asynccontextmanager
+async def leading(server, *, epoch=7, **options):
+    async with (
+        Redis(host="127.0.0.1", port=server.port) as redis,
+        running(server.port, epoch=epoch, recorder=recorder, **options) as it,
+    ):
+        yield it, redis
+
+
+def memory(it, pool):
+    return it.controller._store.get(pool.uid).memory
+
+
+async def settings(redis, pool):
+    raw = await redis.hget(keys.pools("rq"), pool.uid)
+    return PoolSettings.model_validate_json(raw) if raw else None
+
+
+# --- what was learned ---------------------------------------------------------------------------------------------
+
+
+def test_the_next_leader_goes_on_with_what_the_last_one_had_learned(server):
+    async def main():
+        async with leading(server) as (it, redis):
+            pool = it.pool(max_replicas=3)
+            it.controller.upsert(pool)
+            await enqueue(redis, 9)
+            await it.until(lambda: len(it.backend.done) == 9 and it.count(pool) == 0, "done, and down to nothing")
+            await it.until(lambda: memory(it, pool).run_times.seconds.total > 0, "runs are learned")
+            learned = memory(it, pool)
+            replicas = it.backend.replicas
+        async with leading(server, epoch=8) as (it, _):
+            it.backend.replicas = replicas
+            it.controller.upsert(pool)
+            await it.until(lambda: it.last(), "a decision")
+            found = memory(it, pool)
+            assert found.cursor >= learned.cursor > Memory().cursor
+            assert found.run_times == learned.run_times != Memory().run_times
+            assert (
+                found.cold_starts.mean_seconds == learned.cold_starts.mean_seconds != Memory().cold_starts.mean_seconds
+            )
+
+    asyncio.run(main())
+
+
+def test_nothing_is_decided_on_a_reading_before_it_is_known_what_was_learned(server):
+    async def scenario(it, redis):
+        asked = asyncio.Event()
+
+        async def silent(_pool, _endpoint):
+            asked.set()
+            await asyncio.Event().wait()
+
+        it.controller._recorder.restore = silent
+        it.controller.upsert(it.pool())
+        await enqueue(redis, 2)
+        await asked.wait()
+        await it.steadily(lambda: not it.decisions and not it.backend.applied, "no decision", seconds=1)
+
+    play(scenario, server)
+
+
+# --- slots --------------------------------------------------------------------------------------------------------
+
+
+def test_slots_follow_what_memory_has_taught(server):
+    async def scenario(it, redis):
+        pool = it.pool(concurrency={"max_per_replica": 4, "memory": {"base": "100Mi", "per_job": "100Mi"}})
+        it.controller.upsert(pool)
+
+        async def slots():
+            found = await settings(redis, pool)
+            return found.slots if found else None
+
+        await it.until_async(slots, "settings")
+        assert await slots() == 4
+        it.backend.out_of_memory_at = it.clock.unix()
+        it.controller.wake(pool.key)
+
+        async def fewer():
+            found = await slots()
+            return found is not None and found < 4
+
+        await it.until_async(fewer, "fewer slots after one ran out of memory")
+        lowered = await slots()
+        await it.until(lambda: it.reporter.latest("pool")["slotsPerReplica"] == lowered, "told")
+
+    play(scenario, server)
