@@ -53,6 +53,8 @@ class JobReport(Message):
     job_id: str
     queue: str
     started_at: float = Field(description="unix seconds")
+    claimed_at: float | None = Field(default=None, allow_inf_nan=False, description="unix seconds, Redis' clock")
+    hint_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="of media; 0: not given")
     progress: float | None = Field(default=None, description="0..1")
     peak_memory_bytes: int | None = None
 

@@ -35,6 +35,7 @@ class Claimed:
     exhausted: bool  # lost more often than max_losses allows: end it through RQ's failure path, do not run it
     losses: int
     hint_seconds: float = 0.0  # seconds of media given at submission; 0: none
+    claimed_at: float | None = None  # unix seconds, Redis' clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +77,6 @@ class QueueState:
     upcoming: tuple[float, ...] = ()  # when the next scheduled jobs are due, soonest first, at most 64: unix seconds
 
 
-class ClaimStart(NamedTuple):
-    """A claim that a replica holds."""
-
-    since: float  # unix seconds
-    hint_seconds: float  # seconds of media; 0: not given
-
-
 class EndedRun(NamedTuple):
     """An entry of the stream of ended runs; the first half of its id is Redis' time in milliseconds."""
 
@@ -99,7 +93,6 @@ class ReplicaState:
     drained: bool
     report: ReplicaReport | None
     age_seconds: float | None  # since the last report, by Redis' clock
-    starts: tuple[ClaimStart, ...] = ()  # of its claims, those whose start can be read; in no order
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +100,8 @@ class PoolState:
     replicas: Mapping[str, ReplicaState]
     published: bool = True  # the pool's settings are in keys.pools; if they vanished, Redis lost data
     allowance_used: float = 0.0  # money that claims have ever taken from the pool's grants
-    ended: tuple[EndedRun, ...] = ()  # runs after the cursor asked for, oldest first, at most 500
+    ended: tuple[EndedRun, ...] = ()  # runs after the cursor asked for, oldest first
+    more: bool = False  # there may be runs behind these
     cursor: tuple[int, int] | None = None  # the last entry seen, also one that cannot be read; None: none was there
     unreadable: int = 0  # entries that are no run's: somebody else wrote them
 
@@ -228,6 +222,7 @@ def _pool_state(pool: Any, at: float) -> PoolState:
         published=pool["published"],
         allowance_used=_amount(pool["used"]),
         ended=ended,
+        more=pool["more"],
         cursor=rows[-1][0] if rows else None,
         unreadable=len(rows) - len(ended),
     )
@@ -255,17 +250,10 @@ def _amount(text: str) -> float:
 
 
 def _replica_state(row: Sequence[Any], at: float) -> ReplicaState:
-    replica, claims, drained, text, reported, starts = row
+    replica, claims, drained, text, reported = row
     try:
         report = ReplicaReport.model_validate_json(text) if text else None
     except ValueError:
         report = None
     age = None if report is None else max(0.0, at - float(reported))
-    return ReplicaState(
-        replica=replica,
-        claims=claims,
-        drained=drained,
-        report=report,
-        age_seconds=age,
-        starts=tuple(ClaimStart(since, hint) for at, hint in starts if (since := _amount(at)) > 0),
-    )
+    return ReplicaState(replica=replica, claims=claims, drained=drained, report=report, age_seconds=age)

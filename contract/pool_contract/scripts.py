@@ -23,7 +23,6 @@ from pool_contract.messages import DrainOrder, PoolSettings, ReplicaReport
 from pool_contract.replies import (
     Claimed,
     ClaimReply,
-    ClaimStart,
     EndedRun,
     EndpointState,
     PoolState,
@@ -46,7 +45,6 @@ __all__ = [
     "AsyncScripts",
     "Call",
     "ClaimReply",
-    "ClaimStart",
     "Claimed",
     "EndedRun",
     "EndpointState",
@@ -80,7 +78,7 @@ T = TypeVar("T")
 LEASE_SECONDS = 60.0
 """How long a claim lives without renewal; worst-case recovery is this plus the period of housekeeping."""
 RUNS_AT_MOST = 500
-"""Ended runs of a pool in one reading."""
+"""Ended runs of a pool in one reading; of all its pools together, twice as many."""
 HEARTBEAT_SECONDS = 15.0
 """How often a replica renews all its leases and reports."""
 
@@ -269,8 +267,8 @@ def read(
     """Observe all queues and replicas of an endpoint at one instant; writes nothing.
 
     A key of the wrong type makes that queue's `problem`, not an error. `runs_after`: per pool the id of the last ended
-    run that is known; of a pool without one, the last runs that ended are read. The next reading goes on behind
-    `runs_at_most`.
+    run that is known; of a pool without one, the last runs that ended are read. Where there are more than
+    `runs_at_most`, the next reading goes on behind them.
     """
     names, uids = tuple(queues), tuple(pools)
     known = runs_after or {}

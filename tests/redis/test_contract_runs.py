@@ -9,7 +9,6 @@ from tests.redis.contract_harness import POOL, PREFIX, Office
 
 from pool_contract import keys
 from pool_contract.messages import RunOutcome
-from pool_contract.scripts import ClaimStart
 
 RUNS = keys.runs(PREFIX, POOL)
 
@@ -145,27 +144,31 @@ def test_a_record_of_another_version_is_read_as_far_as_it_goes(office):
 def test_a_claim_tells_its_start_and_its_hint(office):
     job = office.enqueue()
     office.redis.hset(keys.size_hint(PREFIX), job, "61.5")
-    claim = office.claim("r1")
+    claim = office.claim("r1", execution="e1")
     assert claim.hint_seconds == 61.5
-    office.enqueue()
-    other = office.claim("r1")
-    hold_since(office, other, 50)
     at = float(office.redis.hget(keys.owner(PREFIX, job), "claimed_at"))
-    first, second = sorted(pool(office).replicas["r1"].starts)
-    assert first == ClaimStart(pytest.approx(at - 50, abs=10), 0.0)
-    assert second == ClaimStart(at, 61.5)
-    assert pool(office).replicas["r2"].starts == ()
-
-
-@pytest.mark.parametrize("junk", ["soon", "nan", "inf", "-1"])
-def test_a_claim_whose_start_cannot_be_read_is_still_a_claim(office, junk):
+    assert claim.claimed_at == pytest.approx(at, abs=0.001)
+    assert office.claim("r1", execution="e1") == claim, "also when it is asked for again"
     office.enqueue()
-    claim = office.claim("r1")
-    office.redis.hset(keys.owner(PREFIX, claim.job_id), "claimed_at", junk)
-    replica = pool(office).replicas["r1"]
-    assert (replica.claims, replica.starts) == (1, ())
-    office.redis.delete(keys.owner(PREFIX, claim.job_id))
-    assert pool(office).replicas["r1"].starts == ()
+    assert office.claim("r1").hint_seconds == 0.0
+
+
+def test_many_pools_with_many_runs_are_read_a_part_at_a_time(office):
+    pools = [f"p{number}" for number in range(5)]
+    for uid in pools:
+        for number in range(4):
+            record = {"job": f"j{number}", "queue": "q", "replica": "r", "seconds": 1, "outcome": "Finished"}
+            office.redis.xadd(keys.runs(PREFIX, uid), {"run": json.dumps(record)})
+    known, told, calls, more = {}, {uid: [] for uid in pools}, 0, True
+    while more:
+        state = office.read(pools=pools, runs_after=known, runs_at_most=4)
+        assert sum(len(one.ended) for one in state.pools.values()) <= 8
+        for uid, one in state.pools.items():
+            told[uid] += [run.record.job for run in one.ended]
+            known |= {uid: one.cursor} if one.cursor else {}
+        more, calls = any(one.more for one in state.pools.values()), calls + 1
+        assert calls < 20
+    assert told == {uid: ["j0", "j1", "j2", "j3"] for uid in pools}
 
 
 def test_hints_are_counted_and_coming_jobs_told_soonest_first(office):

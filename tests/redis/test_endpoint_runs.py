@@ -10,7 +10,7 @@ import pytest
 from tests.redis.contract_harness import POOL, PREFIX, Office
 
 from pool_contract import keys, scripts
-from pool_contract.messages import PoolSettings
+from pool_contract.messages import JobReport, PoolSettings, ReplicaReport
 from pool_operator.backends.base import Credentials
 from pool_operator.engine.types import Reading, Replica, ReplicaPhase, Run
 from pool_operator.observe.connection import EndpointKey, Place
@@ -145,9 +145,15 @@ def test_a_reading_tells_money_hints_coming_jobs_and_since_when_jobs_run(office,
     office.run(scripts.grant(PREFIX, pool=POOL, epoch=1, granted=5.0, ttl_seconds=600))
     jobs = [office.enqueue() for _ in range(3)]
     office.redis.hset(keys.size_hint(PREFIX), mapping=dict.fromkeys(jobs[:2], 60))
-    office.claim("r1")
+    claim = office.claim("r1")
+    said = JobReport(
+        job_id=claim.job_id, queue="default", started_at=1.0, claimed_at=claim.claimed_at, hint_seconds=60.0
+    )
+    report = ReplicaReport(
+        replica="r1", pool=POOL, incarnation="i-r1", phase="Ready", at=1.0, started_at=1.0, slots=2, jobs=(said,)
+    )
+    office.run(scripts.report(PREFIX, report=report))
     due = office.redis.zscore(keys.scheduled(PREFIX, "default"), office.schedule(500))
-    began = float(office.redis.hget(keys.owner(PREFIX, jobs[0]), "claimed_at"))
     pod = Replica(id="r1", phase=ReplicaPhase.READY, created_at=0.0)
 
     def told(seen):
@@ -165,6 +171,6 @@ def test_a_reading_tells_money_hints_coming_jobs_and_since_when_jobs_run(office,
         assert reading.allowance_used == 0.5
         assert (queue.hinted, queue.hinted_seconds) == (1, 60.0)
         assert queue.upcoming == (due + seen.skew_seconds,)
-        assert replica.runs == (Run(began + seen.skew_seconds, 60.0),)
+        assert replica.runs == (Run(claim.claimed_at + seen.skew_seconds, 60.0),)
 
     play(scenario, server)

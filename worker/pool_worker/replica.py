@@ -213,6 +213,8 @@ class Replica:
                     job_id=run.claimed.job_id,
                     queue=run.claimed.queue,
                     started_at=run.started_at,
+                    claimed_at=run.claimed.claimed_at,
+                    hint_seconds=run.claimed.hint_seconds,
                     progress=run.progress(),
                     peak_memory_bytes=run.peak_memory_bytes,
                 )

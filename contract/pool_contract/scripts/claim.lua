@@ -12,7 +12,7 @@
 -- A job that was lost too often is not run, only ended: the limits do not hold it back, and it takes nothing of them.
 --
 -- Arguments: prefix, pool, replica, incarnation, worker, queues (strict priority), execution_id, lease_seconds, commitment.
--- Reply: {claimed = {job_id, queue, execution_id, alone, exhausted, losses, hint_seconds}} or
+-- Reply: {claimed = {job_id, queue, execution_id, alone, exhausted, losses, hint_seconds, claimed_at}} or
 -- {refusal = "Empty" | ..., retry_seconds or nothing}.
 
 local LOOK_PAST = 20
@@ -31,7 +31,7 @@ end
 local function reply(job, queue, losses, alone, exhausted)
   return cjson.encode({claimed = {
     job_id = job, queue = queue, execution_id = A.execution_id, losses = losses, alone = alone, exhausted = exhausted,
-    hint_seconds = hint_of(job),
+    hint_seconds = hint_of(job), claimed_at = tonumber(redis.call('HGET', key('pp', 'owner', job), 'claimed_at')),
   }})
 end
 

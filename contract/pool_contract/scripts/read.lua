@@ -4,14 +4,13 @@
 -- other queues are read. What cannot be read of a replica counts as a claim: unknown is not zero.
 --
 -- Arguments: prefix, queues, pools (UIDs), lookahead_seconds, runs_after (per pool: first id of its stream of ended runs
--- to read, "" for the last ones there are), runs_at_most (of a pool).
--- Reply: {at, uptime, role, queues: [row, ...], pools: [{published, used, runs: [[id, text], ...], replicas: [row, ...]},
--- ...]}, in the order asked for; see replies.py for the rows.
+-- to read, "" for the last ones there are), runs_at_most (of a pool; of all together, twice as many).
+-- Reply: {at, uptime, role, queues: [row, ...], pools: [{published, used, runs: [[id, text], ...], more, replicas: [row,
+-- ...]}, ...]}, in the order asked for; see replies.py for the rows. `more`: there may be runs behind these.
 
 local HINTED_AT_MOST = 100 -- first waiting jobs of a queue whose size hints are added up
 local UPCOMING_AT_MOST = 64
 local RUN_BYTES_AT_MOST = 4096 -- what is longer is no run's
-local STARTS_AT_MOST = 2000 -- of all replicas together
 
 local hints = key('pp', 'hints')
 local hinted = kind(hints) == 'hash'
@@ -120,46 +119,34 @@ end
 
 -- --- replicas -----------------------------------------------------------------------------------------------------
 
-local starts_left = STARTS_AT_MOST
-
--- [claimed_at, hint in seconds] of each claim
-local function starts_of(replica, claims)
-  local starts = {}
-  if claims and claims > 0 and claims <= starts_left then
-    for _, job in ipairs(redis.call('SMEMBERS', key('pp', 'claims', replica))) do
-      local at = redis.pcall('HGET', key('pp', 'owner', job), 'claimed_at')
-      if type(at) == 'string' then
-        starts[#starts + 1] = {at, hinted and hint_of(job) or 0}
-      end
-    end
-    starts_left = starts_left - claims
-  end
-  return starts
-end
-
 local function replica_row(replica, reported)
   local report = redis.pcall('GET', key('pp', 'replica', replica))
-  local claims = size('SCARD', key('pp', 'claims', replica))
   return {
     replica,
-    claims or 1,
+    size('SCARD', key('pp', 'claims', replica)) or 1,
     redis.call('EXISTS', key('pp', 'drain', replica)) == 1,
     type(report) == 'string' and report or '',
     reported,
-    starts_of(replica, claims),
   }
 end
 
 -- --- pools ----------------------------------------------------------------------------------------------------------
 
--- [id, text] of the runs that ended, oldest first: from an id on, or the last ones. A text that is none is empty.
+local runs_left = 2 * A.runs_at_most
+
+-- [id, text] of the runs that ended, oldest first: from an id on, or the last ones. A text that is none is empty. And
+-- whether there may be more.
 local function runs_of(pool, first)
-  local name, found, runs = key('pp', 'runs', pool), nil, {}
-  if first ~= '' then
-    found = redis.pcall('XRANGE', name, first, '+', 'COUNT', A.runs_at_most)
+  local name, found, runs = P .. ':pp:runs:' .. pool, nil, {}
+  local at_most = math.min(A.runs_at_most, runs_left)
+  if at_most == 0 then
+    return runs, redis.call('EXISTS', name) == 1
+  elseif first ~= '' then
+    found = redis.pcall('XRANGE', name, first, '+', 'COUNT', at_most)
   else
-    found = redis.pcall('XREVRANGE', name, '+', '-', 'COUNT', A.runs_at_most)
+    found = redis.pcall('XREVRANGE', name, '+', '-', 'COUNT', at_most)
   end
+  runs_left = runs_left - #found
   local from, to, step = 1, #found, 1 -- an error has no length
   if first == '' then
     from, to, step = to, from, -1
@@ -173,7 +160,7 @@ local function runs_of(pool, first)
     end
     runs[#runs + 1] = {found[i][1], text}
   end
-  return runs
+  return runs, first ~= '' and #runs == at_most
 end
 
 local function pool_of(pool, runs_after)
@@ -182,11 +169,13 @@ local function pool_of(pool, runs_after)
   for i = 1, known.err and 0 or #known, 2 do
     rows[#rows + 1] = replica_row(known[i], known[i + 1])
   end
-  local used = redis.pcall('HGET', key('pp', 'limits', pool), 'used')
+  local runs, more = runs_of(pool, runs_after)
+  local used = redis.pcall('HGET', P .. ':pp:limits:' .. pool, 'used')
   return {
     published = redis.pcall('HEXISTS', key('pp', 'pools'), pool) == 1,
     used = type(used) == 'string' and used or '',
-    runs = runs_of(pool, runs_after),
+    runs = runs,
+    more = more,
     replicas = rows,
   }
 end

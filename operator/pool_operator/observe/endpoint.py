@@ -19,7 +19,7 @@ from redis.exceptions import InvalidResponse
 
 from pool_contract import keys, scripts
 from pool_contract.messages import PoolSettings
-from pool_contract.scripts import RUNS_AT_MOST, AsyncScripts, Call, EndpointState
+from pool_contract.scripts import AsyncScripts, Call, EndpointState
 from pool_contract.server_words import server_words
 from pool_operator.backends.base import Credentials, Problem
 from pool_operator.engine.types import Ended
@@ -266,8 +266,8 @@ class Endpoint:
             runs = self._ended.get(uid)
             if runs is not None:
                 runs.take_in(pool, skew)
-            if len(pool.ended) + pool.unreadable >= RUNS_AT_MOST:
-                self.poke()  # there may be more
+        if any(pool.more for pool in state.pools.values()):
+            self.poke()
 
     def _failed(self, error: BaseException) -> None:
         """One failure after a good reading is answered with a new connection at once; the second is told."""

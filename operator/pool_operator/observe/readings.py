@@ -77,9 +77,17 @@ def _replica(one: Replica, state: ReplicaState | None, slots: int, skew_seconds:
     return replace(
         one,
         claims=None if suspect else _claims(one, state),
-        runs=() if state is None else tuple(sorted(Run(at + skew_seconds, hint) for at, hint in state.starts)),
+        runs=() if state is None or report is None else _runs(report, state.claims, skew_seconds),
         slots=report.slots if report else slots,
     )
+
+
+def _runs(report: ReplicaReport, claims: int, skew_seconds: float) -> tuple[Run, ...]:
+    """As the replica last reported, at most half a second after a start or an end: never more than it holds now."""
+    runs = sorted(
+        Run(one.claimed_at + skew_seconds, one.hint_seconds) for one in report.jobs if one.claimed_at is not None
+    )
+    return tuple(runs[max(0, len(runs) - claims) :])
 
 
 def _claims(one: Replica, state: ReplicaState | None) -> int | None:
