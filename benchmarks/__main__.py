@@ -1,4 +1,7 @@
-"""`python -m benchmarks NAME`: run one benchmark, print its table, write build/bench/NAME.json."""
+"""`python -m benchmarks NAME`: run one benchmark, print its table, write build/bench/NAME.json.
+
+`policy` takes options, has tables of its own and an exit status: benchmarks/policy/.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,12 @@ NAMES = ("reaction", "overhead", "idle")
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["policy"]:
+        from benchmarks.policy import main as policy
+
+        return policy(sys.argv[2:])
     if len(sys.argv) != 2 or sys.argv[1] not in NAMES:
-        print(f"usage: make bench NAME={'|'.join(NAMES)}", file=sys.stderr)
+        print(f"usage: make bench NAME={'|'.join((*NAMES, 'policy'))}", file=sys.stderr)
         return 2
     name = sys.argv[1]
     rows: list[dict[str, object]] = import_module(f"benchmarks.{name}").run()

@@ -12,9 +12,14 @@ PREFIX = "pool_operator"
 
 
 @cache
-def fingerprint(*modules: str) -> str:
-    """Hash of these modules' sources in engine/ and simulate/, and of those that they import, and so on."""
-    found: dict[str, Path] = {}
+def fingerprint(*modules: str, alone: tuple[str, ...] = ()) -> str:
+    """Hash of these modules' sources in engine/ and simulate/, and of those that they import, and so on.
+
+    Args:
+        modules: full names.
+        alone: modules whose own text counts, but not what they import.
+    """
+    found = {name: path for name in alone if (path := _file(name)) is not None}
     left = list(modules)
     while left:
         name = left.pop()

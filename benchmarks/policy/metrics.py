@@ -38,7 +38,6 @@ class Row:
     p99_seconds: float
     gpu_hours: float
     work_gpu_hours: float
-    oracle_gpu_hours: float
     pod_starts: int
     unused_starts: int
     scale_actions: int
@@ -173,8 +172,7 @@ def gap_closed(peer: float, ours: float) -> float:
 
 
 def against(results: Results, places: Sequence[Place], peer: str, wait_value: float) -> tuple[float, float]:
-    """Ours over the peer's: (the mean of the traces' mean waits, the geometric mean of the ratios of GPU-hours).
-    """
+    """Ours over the peer's: (the mean of the traces' mean waits, the geometric mean of the ratios of GPU-hours)."""
     ours = [results.at(place, wait_value) for place in places]
     others = [next(one for one in results.peers[place] if one.policy == peer) for place in places]
     return (
