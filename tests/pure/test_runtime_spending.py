@@ -126,8 +126,8 @@ def test_of_ledger_and_status_the_newer_one_knows_the_money():
 # --- the condition ------------------------------------------------------------------------------------------------
 
 
-def available(decision=DECISION, budget=BUDGET, **spent):
-    return budget_available(budget, replace(SPEND, **spent), decision)
+def available(decision=DECISION, budget=BUDGET, job_cost=1.38, **spent):
+    return budget_available(budget, replace(SPEND, **spent), decision, job_cost=job_cost)
 
 
 def test_while_there_is_money_it_is_true():
@@ -143,19 +143,31 @@ def test_it_says_which_money_is_spent_and_when_it_goes_on():
     assert available(day_amount=10.2) == (
         "False",
         "SoftBudgetExhausted",
-        "the money is spent: spec.budget.daily.soft 10; it goes on by itself when 2025-11-26 begins in UTC",
+        "no money is left for another job: spec.budget.daily.soft 10; it goes on by itself when 2025-11-26 begins in UTC",
     )
-    assert available(day_amount=15.0) == (
+    assert available(day_amount=13.7) == (
         "False",
         "BudgetExhausted",
         (
-            "the money is spent: spec.budget.daily.soft 10, spec.budget.daily.hard 15; "
+            "no money is left for another job: spec.budget.daily.soft 10, spec.budget.daily.hard 15; "
             "it goes on by itself when 2025-11-26 begins in UTC"
         ),
     )
     assert available(day_amount=10.0, month_amount=300.1)[2].endswith(
         "it goes on by itself when 2025-12-01 begins in UTC"
     )
+
+
+def test_a_hard_limit_is_reached_as_soon_as_it_cannot_pay_another_job():
+    assert available(budget=replace(BUDGET, daily_soft=None), day_amount=13.6)[0] == "True"
+    assert available(budget=replace(BUDGET, daily_soft=None), day_amount=13.7)[:2] == ("False", "BudgetExhausted")
+
+
+def test_a_budget_that_never_pays_a_job_is_told():
+    status, _, message = available(job_cost=16.0)
+    assert status == "False"
+    assert "one job may cost 16.00" in message
+    assert "raise spec.budget or lower spec.jobs.timeoutSeconds" in message
 
 
 def test_the_rest_may_be_promised_to_what_runs():

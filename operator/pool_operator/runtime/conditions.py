@@ -49,6 +49,7 @@ class Facts:
     mode: Mode = Mode.ACTIVE
     budget: Budget | None = None
     spend: Spend = field(default_factory=Spend)
+    job_cost: float = 0.0  # of one more job, at most
 
 
 def judged(facts: Facts) -> dict[Condition, Verdict]:
@@ -60,7 +61,9 @@ def judged(facts: Facts) -> dict[Condition, Verdict]:
         Condition.QUEUE_REACHABLE: _queue_reachable(facts),
         Condition.TEMPLATE_VALID: _template(facts),
         Condition.CAPACITY_AVAILABLE: _capacity(facts),
-        Condition.BUDGET_AVAILABLE: budget_available(facts.budget, facts.spend, facts.decision),
+        Condition.BUDGET_AVAILABLE: budget_available(
+            facts.budget, facts.spend, facts.decision, job_cost=facts.job_cost
+        ),
     }
 
 

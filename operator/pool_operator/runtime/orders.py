@@ -12,11 +12,12 @@ from typing import Final, TypeVar
 from pool_contract import scripts
 from pool_contract.messages import DrainOrder, PoolSettings
 from pool_contract.scripts import Call
-from pool_operator.engine.types import Decision, PoolSpec
+from pool_operator.engine.types import Decision
 from pool_operator.names import Mode
 from pool_operator.observe.problems import EndpointError
 from pool_operator.runtime.clock import Clock
 from pool_operator.runtime.scene import Scene
+from pool_operator.runtime.spending import job_cost
 from pool_operator.runtime.store import Entry
 
 log = logging.getLogger(__name__)
@@ -161,18 +162,8 @@ def _settings(scene: Scene, decision: Decision, *, deleted: bool) -> PoolSetting
         deleted=deleted,
         rate_per_minute=None if scene.spec.rate_per_minute is None else int(scene.spec.rate_per_minute),
         max_concurrent=scene.spec.max_concurrent,
-        commitment=_commitment(scene.spec),
+        commitment=job_cost(scene.spec) if scene.spec.budget and scene.spec.budget.hard else 0.0,
     )
-
-
-def _commitment(spec: PoolSpec) -> float:
-    """What a job may cost at most: the price of its replica until its time-out; 0 without a hard budget.
-
-    A job of at most two hours on a replica of 0.69 an hour: 1.38.
-    """
-    if spec.budget is None or not spec.budget.hard:
-        return 0.0
-    return spec.budget.price_per_replica_hour * spec.job_timeout_seconds / 3600
 
 
 def _is_dry(scene: Scene) -> bool:

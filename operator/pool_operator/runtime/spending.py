@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any, Final
 
 from pool_operator.engine.state import Spend
-from pool_operator.engine.types import Budget, Decision
+from pool_operator.engine.types import Budget, Decision, PoolSpec
 from pool_operator.names import ConditionReason, Limit
 
 Json = dict[str, Any]
@@ -37,6 +37,10 @@ class Purse:
     def limits(self) -> dict[str, float]:
         """What the budget allows in it, by kind."""
         return {kind: amount for kind, amount in (("soft", self.soft), ("hard", self.hard)) if amount is not None}
+
+    def lacks(self, kind: str, job_cost: float) -> bool:
+        """Is this limit reached? A hard one as soon as it cannot pay another job, whatever that costs."""
+        return self.limits[kind] - self.spent < job_cost if kind == "hard" else self.limits[kind] <= self.spent
 
     @property
     def field(self) -> str:
@@ -70,26 +74,46 @@ def purses(budget: Budget, spend: Spend) -> tuple[Purse, Purse]:
     )
 
 
+def job_cost(spec: PoolSpec) -> float:
+    """What a claim may cost at most: the price of its replica until the job's time-out; 0 without a price.
+
+    A job of at most two hours on a replica of 0.69 an hour: 1.38.
+    """
+    return 0.0 if spec.budget is None else spec.budget.price_per_replica_hour * spec.job_timeout_seconds / 3600
+
+
 # --- the condition ------------------------------------------------------------------------------------------------
 
 
-def budget_available(budget: Budget | None, spend: Spend, decision: Decision) -> Verdict:
-    """Whether there is money, and when it goes on if not; the sentence holds still for as long as that is so."""
+def budget_available(budget: Budget | None, spend: Spend, decision: Decision, *, job_cost: float) -> Verdict:
+    """Whether there is money, and when it goes on if not; the sentence holds still for as long as that is so.
+
+    `job_cost`: what one more job may cost at most.
+    """
     if budget is None:
         return ("Unknown", str(ConditionReason.NO_PRICE), "spec.budget.pricePerReplicaHour is not set")
     both = purses(budget, spend)
     if not any(one.limits for one in both):
         return ("Unknown", str(ConditionReason.NO_BUDGET), "no budget limits this pool")
-    spent = [(one, kind, amount) for one in both for kind, amount in one.limits.items() if one.spent >= amount]
-    if spent:
-        hard = any(kind == "hard" for _, kind, _ in spent)
+    if (small := min((one.hard for one in both if one.hard is not None), default=job_cost)) < job_cost:
+        message = (
+            f"one job may cost {job_cost:.2f} (spec.budget.pricePerReplicaHour until spec.jobs.timeoutSeconds), more than "
+            f"the hard budget of {small:g}: raise spec.budget or lower spec.jobs.timeoutSeconds"
+        )
+        return ("False", str(ConditionReason.BUDGET_EXHAUSTED), message)
+    gone = [(one, kind, amount) for one in both for kind, amount in one.limits.items() if one.lacks(kind, job_cost)]
+    if gone:
+        hard = any(kind == "hard" for _, kind, _ in gone)
         reason = ConditionReason.BUDGET_EXHAUSTED if hard else ConditionReason.SOFT_BUDGET_EXHAUSTED
-        fields = ", ".join(f"spec.budget.{one.field}.{kind} {amount:g}" for one, kind, amount in spent)
-        until = max(one.ends for one, _, _ in spent)
+        fields = ", ".join(f"spec.budget.{one.field}.{kind} {amount:g}" for one, kind, amount in gone)
+        until = max(one.ends for one, _, _ in gone)
         when = f"; it goes on by itself when {until} begins in {budget.time_zone}" if until else ""
-        return ("False", str(reason), f"the money is spent: {fields}{when}")
+        return ("False", str(reason), f"no money is left for another job: {fields}{when}")
     if Limit.BUDGET in {decision.limited_by, *(limit for limit, _ in decision.without)}:
-        message = "what is left of spec.budget is promised to the jobs that run, or kept for the rest of the period"
+        message = (
+            "what is left of spec.budget is promised to the jobs that run, or kept for later days: it goes on by itself "
+            "when they end, or with the next day"
+        )
         return ("False", str(ConditionReason.BUDGET_EXHAUSTED), message)
     return ("True", str(ConditionReason.OK), "money is left for the day and the month")
 
