@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pool_operator.engine.fleet import Fleet
 from pool_operator.engine.run_times import counted_on
@@ -37,8 +37,8 @@ class Demand:
     work_seconds: float = 0.0  # of what waits, about
     oldest_wait_seconds: float = 0.0
     calls: int = 0  # jobs that want a slot: those that wait, were lost, or are due within one cold start
-    patient: bool = False  # the oldest of them has time yet: what they need changes by itself
     slots: int
+    moves_in: float = math.inf  # seconds after which time alone may change them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,22 +51,20 @@ class Learned:
     slots: int  # of a new replica
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Room:
-    """Slots of replicas that can claim."""
-
-    busy: int
-    free: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _Line(NamedTuple):
     """Jobs of one priority that wait."""
 
     jobs: int
     work_seconds: float
     oldest_seconds: float
     target_seconds: float
+
+
+class _Need(NamedTuple):
+    """Slots that are needed, and in how many seconds that may change although nothing happens."""
+
+    slots: int
+    moves_in: float
 
 
 def demand_of(spec: PoolSpec, reading: Reading, fleet: Fleet, learned: Learned, now: float) -> Demand:
@@ -83,34 +81,43 @@ def demand_of(spec: PoolSpec, reading: Reading, fleet: Fleet, learned: Learned, 
     slots. When jobs are known to take 10 s, a cold start takes 60 s and 100 wait: each new slot will do two of them
     while they are patient (75 s, v = 2): 50 slots.
     """
-    called = [(queue, reading.queues.get(queue.name, NOTHING)) for queue in spec.queues if queue.triggers]
-    filling = [reading.queues.get(queue.name, NOTHING) for queue in spec.queues if not queue.triggers]
-    waiting = sum(one.waiting + one.due for _, one in called)
-    leased_called = sum(one.running + one.expired for _, one in called)
-    leased_filling = sum(one.running + one.expired for one in filling)
+    waiting = fillers = upcoming = leased_called = leased_filling = 0
+    lines: list[_Line] = []
+    soon = now + learned.cold_seconds
+    for queue in spec.queues:
+        one = reading.queues.get(queue.name, NOTHING)
+        leased = one.running + one.expired
+        jobs = one.waiting + one.due
+        if not queue.triggers:
+            leased_filling += leased
+            fillers += jobs
+            continue
+        leased_called += leased
+        waiting += jobs
+        coming = sum([at <= soon for at in one.upcoming]) if one.upcoming else 0
+        upcoming += coming
+        if jobs + coming:
+            lines.append(_line(spec, queue, one, jobs + coming, now - reading.at, learned.run_times))
     # claims are counted too: after a change of spec.queues, jobs of a queue that left it still run
     running = max(leased_called + leased_filling - fleet.ending_claims, fleet.claims)
     if not waiting:
         running = max(0, running - leased_filling)
     lost = min(running, leased_called, max(0, running - fleet.claims - fleet.new_slots))
-    soon = now + learned.cold_seconds
-    upcoming = sum(sum(at <= soon for at in one.upcoming) for _, one in called if one.upcoming)
-    lines = [_line(spec, queue, one, reading, learned, soon, now) for queue, one in called]
-    calls = waiting + lost + upcoming
-    unseen = max(0, running - lost - fleet.claims)  # run where nobody has looked yet
-    room = _Room(busy=running - lost, free=fleet.free_slots + max(0, fleet.new_slots - unseen))
-    slots = _slots(lines, lost, room, fleet, learned, now) if calls else running
-    oldest = max((line.oldest_seconds for line in lines), default=0.0)
+    need = _Need(running, math.inf)
+    if lines or lost:
+        unseen = max(0, running - lost - fleet.claims)  # run where nobody has looked yet
+        free = fleet.free_slots + max(0, fleet.new_slots - unseen)
+        need = _need(lines, lost, running - lost, free, fleet, learned, now)
     return Demand(
         waiting=waiting,
         running=running,
-        fillers=sum(one.waiting + one.due for one in filling),
+        fillers=fillers,
         upcoming=upcoming,
-        work_seconds=sum(line.work_seconds for line in lines),
-        oldest_wait_seconds=oldest,
-        calls=calls,
-        patient=calls > 0 and oldest < patience_seconds(learned),
-        slots=slots,
+        work_seconds=sum([line.work_seconds for line in lines]),
+        oldest_wait_seconds=max([line.oldest_seconds for line in lines], default=0.0),
+        calls=waiting + lost + upcoming,
+        slots=need.slots,
+        moves_in=need.moves_in,
     )
 
 
@@ -123,17 +130,13 @@ def patience_seconds(learned: Learned, target_seconds: float = math.inf) -> floa
     return max(learned.cold_seconds, min(worth_it, target_seconds))
 
 
-def _line(
-    spec: PoolSpec, queue: QueueSpec, one: QueueReading, reading: Reading, learned: Learned, soon: float, now: float
-) -> _Line:
-    jobs = one.waiting + one.due + (sum(at <= soon for at in one.upcoming) if one.upcoming else 0)
-    targets = (spec.target_wait_seconds, queue.target_wait_seconds)
-    oldest = one.oldest_wait_seconds
+def _line(spec: PoolSpec, queue: QueueSpec, one: QueueReading, jobs: int, age_seconds: float, times: RunTimes) -> _Line:
+    pool_target, target, oldest = spec.target_wait_seconds, queue.target_wait_seconds, one.oldest_wait_seconds
     return _Line(
         jobs=jobs,
-        work_seconds=jobs * _mean_work_seconds(one, learned.run_times),
-        oldest_seconds=0.0 if oldest is None else max(0.0, oldest + now - reading.at),
-        target_seconds=min((target for target in targets if target is not None), default=math.inf),
+        work_seconds=jobs * _mean_work_seconds(one, times),
+        oldest_seconds=0.0 if oldest is None else max(0.0, oldest + age_seconds),
+        target_seconds=min(math.inf if pool_target is None else pool_target, math.inf if target is None else target),
     )
 
 
@@ -144,9 +147,11 @@ def _mean_work_seconds(one: QueueReading, times: RunTimes) -> float:
     return max(1.0, times.mean_seconds)
 
 
-def _slots(lines: list[_Line], lost: int, room: _Room, fleet: Fleet, learned: Learned, now: float) -> int:
+def _need(lines: list[_Line], lost: int, busy: int, free: int, fleet: Fleet, learned: Learned, now: float) -> _Need:
     """The most that any priority needs: whoever is to start within its time needs all before it started, too."""
-    if len({line.target_seconds for line in lines}) == 1:
+    if not lines:
+        lines = [_Line(0, 0.0, 0.0, math.inf)]
+    elif len(lines) > 1 and len({line.target_seconds for line in lines}) == 1:
         lines = [
             _Line(
                 jobs=sum(line.jobs for line in lines),
@@ -155,43 +160,48 @@ def _slots(lines: list[_Line], lost: int, room: _Room, fleet: Fleet, learned: Le
                 target_seconds=lines[0].target_seconds,
             )
         ]
-    most, jobs, work = 0, lost, lost * max(1.0, learned.run_times.mean_seconds)
+    most, moves_in = 0, math.inf
+    jobs, work = lost, lost * max(1.0, learned.run_times.mean_seconds)
     for line in lines:
-        if line.jobs or line is lines[-1]:
-            jobs += line.jobs
-            work += line.work_seconds
-            most = max(most, _slots_for(jobs, work / jobs if jobs else 1.0, line, room, fleet, learned, now))
-    return most
+        jobs += line.jobs
+        work += line.work_seconds
+        left = patience_seconds(learned, line.target_seconds) - line.oldest_seconds
+        need = _need_of(jobs, max(1.0, work / jobs), left, busy, free, fleet, learned, now)
+        most, moves_in = max(most, need.slots), min(moves_in, need.moves_in)
+    return _Need(most, moves_in)
 
 
-def _slots_for(
-    jobs: int, job_seconds: float, line: _Line, room: _Room, fleet: Fleet, learned: Learned, now: float
-) -> int:
-    """Slots so that `jobs` are started while the oldest of the line is patient."""
-    if jobs <= room.free:
-        return room.busy + jobs  # they are taken this moment
-    cold = learned.cold_seconds
-    left = patience_seconds(learned, line.target_seconds) - line.oldest_seconds
+def _need_of(
+    jobs: int, job_seconds: float, left: float, busy: int, free: int, fleet: Fleet, learned: Learned, now: float
+) -> _Need:
+    """Slots so that so many jobs are started within the time that is left to the oldest, or as soon as they can be."""
+    if jobs <= free:
+        return _Need(busy + jobs, math.inf)  # they are taken this moment
+    cold, slots = learned.cold_seconds, learned.slots
     horizon = max(cold, left)
-    surely = room.free * (1 + int(horizon / job_seconds)) + sum(
-        learned.slots * _jobs_done(horizon, cold, now - created, job_seconds) for created in fleet.starting
+    surely = free * (1 + int(horizon / job_seconds)) + sum(
+        [slots * _jobs_begun(horizon, cold, now - created, job_seconds) for created in fleet.starting]
     )
     # of the slots that are busy now: who ends in time; and what they do then, where jobs are short
     times = learned.run_times
-    hoped = counted_on(times, fleet.runs, now, max(0.0, left), CAUTION)
+    hoped = counted_on(times, fleet.runs, now, left, CAUTION)
     if horizon > job_seconds:
         ending = hoped if left >= cold else counted_on(times, fleet.runs, now, horizon, CAUTION)
         hoped += (horizon - job_seconds) / job_seconds * ending
     missing = jobs - surely - hoped
-    capacity = fleet.ready_slots + learned.slots * len(fleet.starting)
+    capacity = fleet.ready_slots + slots * len(fleet.starting)
     if missing > SLACK:
         needed = capacity + math.ceil((missing - SLACK) / (1 + int((horizon - cold) / job_seconds)))
     else:
-        needed = capacity - learned.slots * _given_back(-missing, horizon, job_seconds, fleet, learned, now)
-    return min(needed, room.busy + jobs)  # a job never needs more than one
+        needed = capacity - slots * _given_back(-missing, horizon, job_seconds, fleet, learned, now)
+    # a slot for each is always enough; and time takes away only what was hoped for, or a long horizon promised
+    moves_in = math.inf
+    if jobs > free + slots * len(fleet.starting) and (hoped > 0.0 or horizon > cold):
+        moves_in = max(cold / 30.0, left / 8.0) if left > 0.0 else cold / 4.0
+    return _Need(min(needed, busy + jobs), moves_in)
 
 
-def _jobs_done(horizon: float, cold: float, age: float, job_seconds: float) -> int:
+def _jobs_begun(horizon: float, cold: float, age: float, job_seconds: float) -> int:
     """Jobs that a slot of a starting replica will have begun by then."""
     return 1 + int(max(0.0, horizon - max(0.0, cold - max(0.0, age))) / job_seconds)
 
@@ -200,7 +210,7 @@ def _given_back(spare: float, horizon: float, job_seconds: float, fleet: Fleet, 
     """Starting replicas, youngest first, that the queue does not need after all."""
     back = 0
     for created in sorted(fleet.starting, reverse=True):
-        spare -= learned.slots * _jobs_done(horizon, learned.cold_seconds, now - created, job_seconds)
+        spare -= learned.slots * _jobs_begun(horizon, learned.cold_seconds, now - created, job_seconds)
         if spare < SPARE:
             break
         back += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from pool_operator.engine.demand import Demand
@@ -17,15 +18,15 @@ def wake_at(
 ) -> float | None:
     """The next of: jobs that wait lose patience, spares lose their worth, a clock runs out, a scheduled job comes near.
 
-    A cold start of 60 s: every 2 s while jobs wait that have time yet, every 16 s when they have not, every 7.5 s while
-    there are spares.
+    A cold start of 60 s: every 2 s to 9 s while jobs wait for slots that will be free in time, the oftener the less time
+    is left; every 7.5 s while there are spares.
     """
     times = [wish.until, *(one.next_due_at for one in reading.queues.values())]
     for queue in spec.queues:
         if queue.triggers and (one := reading.queues.get(queue.name)) is not None:
             times.extend(at - cold_seconds for at in one.upcoming)
-    if demand.calls and may_rise:
-        times.append(now + _bounded(cold_seconds / (30.0 if demand.patient else 3.75)))
+    if demand.moves_in < math.inf and may_rise:
+        times.append(now + _bounded(demand.moves_in))
     if wish.spares > 0:
         times.append(now + _bounded(cold_seconds / 8.0))
     return min((at for at in times if at is not None and at > now), default=None)
