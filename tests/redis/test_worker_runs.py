@@ -50,7 +50,9 @@ def test_every_run_is_recorded_once_with_how_it_ended(bench, start):
         ("again", "fail_once", {"retry": Retry(max=1)}),
         ("asks", "ask_again", {}),
         ("big", "no_memory", {}),
-        ("not-allowed", "missing", {}),
+        ("not-there", "missing", {}),
+        ("not-allowed", "_private", {}),
+        ("not-its-own", "getcwd", {}),
     ):
         arguments = (1, 2) if function == "add" else ()
         job = bench.enqueue(function, *arguments, job_id=name, **options)
@@ -64,8 +66,8 @@ def test_every_run_is_recorded_once_with_how_it_ended(bench, start):
         ("asks", "Failed"),
         ("asks", "Finished"),
         ("big", "OutOfMemory"),
-        ("not-allowed", "Failed"),
-    ]
+        ("not-there", "Failed"),
+    ], "what was refused is no run"
     assert {one.record.replica for one in state(bench).ended} == {"r1"}
 
 
@@ -110,3 +112,31 @@ def test_a_limited_worker_says_why_it_waits_once_and_goes_on_when_it_may(bench, 
         bench.finished(job)
     assert worker.log.count("hard budget leaves no money") == 1
     assert worker.log.count("ratePerMinute") == 1
+
+
+def test_what_a_job_took_at_its_most_is_measured_also_when_it_lasts_a_moment(bench, start):
+    worker = start(environment=POOL).ready()
+    large, small = (bench.enqueue("take", size, job_id=str(size)) for size in (200, 1))
+    for job in (large, small):
+        bench.finished(job)
+    peaks = {one.record.job: one.record.peak >> 20 for one in state(bench).ended}
+    assert 190 < peaks["200"] < 300
+    assert peaks["1"] < 100
+    assert "processingpool_worker_job_memory_peak_bytes 2" in worker.get("/metrics")[1]
+
+
+def test_jobs_at_once_share_what_they_take(bench, start):
+    publish(bench, slots=2)
+    start(environment=POOL).ready()
+    jobs = [bench.enqueue("hold", 150, "test:go") for _ in range(2)]
+    eventually(lambda: reported_peak(bench) > 130, "both are looked at together")
+    bench.redis.set("test:go", 1)
+    for job in jobs:
+        bench.finished(job)
+    assert all(130 < one.record.peak >> 20 < 220 for one in state(bench).ended)
+
+
+def reported_peak(bench):
+    """The least of two jobs', in MiB."""
+    jobs = state(bench).replicas["r1"].report.jobs
+    return min((one.peak_memory_bytes or 0 for one in jobs), default=0) >> 20 if len(jobs) == 2 else 0

@@ -100,6 +100,7 @@ class FencedWorker(SimpleWorker):
     def _finalize_success(self, job: Job, queue: Queue, execution: Execution, return_value: Any) -> None:
         assert self.run is not None
         self.interrupts.disarm()
+        self._around.measure()
         if self.run.begin_finish():
             super()._finalize_success(job, queue, execution, return_value)
 
@@ -107,6 +108,7 @@ class FencedWorker(SimpleWorker):
         run = self.run
         assert run is not None
         self.interrupts.disarm()
+        self._around.measure()
         if run.phase is not RunPhase.FINISHING and not run.begin_finish():
             return  # released or lost
         run.out_of_memory = is_out_of_memory(exc_info[1])
@@ -114,7 +116,7 @@ class FencedWorker(SimpleWorker):
             if self._stopped_job_id == job.id:
                 self._stop(job, queue, execution)
             elif isinstance(refusal := exc_info[1], RefusedError):  # found out after the import
-                job.retries_left, job.ended_at = None, now()
+                run.refused, job.retries_left, job.ended_at = True, None, now()
                 self.handle_job_failure(job, queue, exc_string=str(refusal), execution=execution)
             elif is_hopeless(error := exc_info[1]):
                 job.retries_left = None
@@ -208,7 +210,7 @@ class FencedWorker(SimpleWorker):
             self._result = ENDINGS.get(job.get_status(refresh=False), "failed")
         self._stopped_job_id = None
 
-    def _fence(self, run: Run, record: RunRecord) -> Fence:
+    def _fence(self, run: Run, record: RunRecord | None) -> Fence:
         settings, claimed = self._around.settings, run.claimed
         return Fence(
             settings.key_prefix,
@@ -220,7 +222,9 @@ class FencedWorker(SimpleWorker):
             record,
         )
 
-    def _record(self, run: Run, outcome: RunOutcome) -> RunRecord:
+    def _record(self, run: Run, outcome: RunOutcome) -> RunRecord | None:
+        if run.refused:
+            return None
         if outcome is RunOutcome.FAILED and run.out_of_memory:
             outcome = RunOutcome.OUT_OF_MEMORY
         return RunRecord(

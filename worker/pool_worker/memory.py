@@ -1,4 +1,4 @@
-"""Memory of this process and its limit: cgroup v2 or v1, else the machine; GPU memory where NVML is there.
+"""Memory of this process and its limit: cgroup v2 or v1, else the machine; GPU memory where a driver is there.
 
 Measured, so that the operator can learn how many jobs fit into a replica. Nothing here fails: what cannot be read is None.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from pool_worker import nvml
 
 PROC: Final = Path("/proc")
 CGROUPS: Final = Path("/sys/fs/cgroup")
@@ -36,21 +37,25 @@ def used_bytes(proc: Path = PROC) -> int | None:
     return sum(sizes) if sizes else None
 
 
-def gpu_used_bytes() -> int | None:
-    """GPU memory of this process over all devices; None without NVML."""
+def peak_bytes(proc: Path = PROC) -> int | None:
+    """The most resident memory of this process since the last call, and what its children have now.
+
+    The kernel keeps the mark and lets us take it back (clear_refs); where it does not, it is what is used now.
+    """
+    own, *children = _family(os.getpid(), proc)
+    mark = _high_water_bytes(own, proc)
     try:
-        nvml: Any = import_module("pynvml")
-        nvml.nvmlInit()
-        devices = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        mine = [
-            process.usedGpuMemory
-            for device in devices
-            for process in nvml.nvmlDeviceGetComputeRunningProcesses(device)
-            if process.pid == os.getpid() and process.usedGpuMemory is not None
-        ]
-    except Exception:  # noqa: BLE001 - an optional library about optional hardware
-        return None
-    return int(sum(mine))
+        (proc / str(own) / "clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        mark = None
+    if mark is None:
+        return used_bytes(proc)
+    return mark + sum(_resident_bytes(pid, proc) or 0 for pid in children)
+
+
+def gpu_used_bytes() -> int | None:
+    """GPU memory of this process and its children over all devices; None without a driver."""
+    return nvml.used_bytes(_family(os.getpid(), PROC))
 
 
 def _cgroup_limits(proc: Path, cgroups: Path) -> Iterator[int]:
@@ -94,6 +99,13 @@ def _family(pid: int, proc: Path) -> list[int]:
 def _resident_bytes(pid: int, proc: Path) -> int | None:
     parts = _text(proc / str(pid) / "statm").split()
     return int(parts[1]) * _PAGE_BYTES if len(parts) > 1 and parts[1].isdigit() else None
+
+
+def _high_water_bytes(pid: int, proc: Path) -> int | None:
+    for line in _text(proc / str(pid) / "status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _text(path: Path) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter as Tally
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,7 +28,10 @@ class Meter:
     def __init__(self, queues: tuple[str, ...]) -> None:
         self.tally: Tally[str] = Tally()
         self.base_memory_bytes: int | None = None
+        self.base_gpu_memory_bytes: int | None = None
         self.peak_job_memory_bytes: int | None = None
+        self._sampled_at = -math.inf
+        self._ran = 0  # jobs at the last look
         self._asked = (time.monotonic(), time.process_time())
         self._cpu_percent = 0
         self._lock = threading.Lock()
@@ -72,17 +77,29 @@ class Meter:
 
     def idle_base(self) -> None:
         """What the process takes before its first job: libraries and model."""
-        self.base_memory_bytes = memory.used_bytes()
+        memory.peak_bytes()  # forget what loading them took for a moment
+        self.base_memory_bytes, self.base_gpu_memory_bytes = memory.used_bytes(), memory.gpu_used_bytes()
 
-    def sample(self, runs: list[Run]) -> None:
-        """Share what is above the base among the running jobs, and keep each one's peak."""
-        used, base = memory.used_bytes(), self.base_memory_bytes
-        if used is None or base is None or not runs:
-            return
-        share = max(0, used - base) // len(runs)
+    def sample(self, runs: Sequence[Run], *, at_least_seconds: float = 0.0) -> None:
+        """Share what is above the base among the jobs that run, and keep each one's peak.
+
+        Called once a second, and at the end of each run unless that was a moment ago (`at_least_seconds`). Of four jobs
+        that take 6 GiB together each gets 1.5 GiB, whoever took them: it is the sum that has to fit. The peak since the
+        last look may be that of a job which has ended since; it is shared among as many as ran then.
+        """
+        with self._lock:
+            if time.monotonic() - self._sampled_at < at_least_seconds:
+                return
+            sharers, self._ran = max(len(runs), self._ran), len(runs)
+            if not runs:
+                return
+            self._sampled_at = time.monotonic()
+            host = _share(memory.peak_bytes(), self.base_memory_bytes, sharers)
+            gpu = _share(memory.gpu_used_bytes(), self.base_gpu_memory_bytes, len(runs))
         for run in runs:
-            run.peak_memory_bytes = max(run.peak_memory_bytes or 0, share)
-        self.peak_job_memory_bytes = max(self.peak_job_memory_bytes or 0, share)
+            run.peak_memory_bytes = _larger(run.peak_memory_bytes, host)
+            run.peak_gpu_memory_bytes = _larger(run.peak_gpu_memory_bytes, gpu)
+        self.peak_job_memory_bytes = _larger(self.peak_job_memory_bytes, host)
 
     def cpu_percent(self) -> int:
         """Of the cores this process may use, since the last question."""
@@ -109,3 +126,11 @@ class Meter:
             if value is not None:
                 self._gauges[name].set(value)
         return generate_latest(self._registry)
+
+
+def _share(used: int | None, base: int | None, jobs: int) -> int | None:
+    return None if used is None or base is None else max(0, used - base) // jobs
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return one if other is None else max(one or 0, other)

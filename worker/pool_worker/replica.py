@@ -36,6 +36,7 @@ from pool_worker.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 DEAD_BEATS = 5
+SAMPLE_GAP_SECONDS = 0.2  # thousands of tiny jobs are not measured one by one
 
 
 class Replica:
@@ -80,6 +81,7 @@ class Replica:
             slots=lambda: self.slots.count,
             stuck=self._stuck,
             started=lambda: self._heartbeat.nudge(),  # noqa: PLW0108 - built later
+            measure=lambda: self.meter.sample(self.slots.runs, at_least_seconds=SAMPLE_GAP_SECONDS),
             ended=self._ended,
         )
 

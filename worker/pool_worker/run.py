@@ -30,6 +30,7 @@ class Run:
         self.peak_memory_bytes: int | None = None
         self.peak_gpu_memory_bytes: int | None = None
         self.out_of_memory = False  # its code ended for want of memory
+        self.refused = False  # its code was never started: nothing of it is recorded
         self.progress: Callable[[], float | None] = lambda: None
         self._began = time.monotonic()
         self._lock = threading.Lock()

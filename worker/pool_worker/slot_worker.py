@@ -80,7 +80,7 @@ class SlotWorker(FencedWorker):
             self.perform_job(job, queue, execution)
         elif run.begin_finish():  # to the failed registry with one sentence; payload kept, no retry
             log.warning("job=%s queue=%s is not run: %s", job.id, queue.name, why)
-            job.retries_left, job.ended_at = None, now()
+            run.refused, job.retries_left, job.ended_at = True, None, now()
             tell_failure_callback(why, job, raw, settings, self.death_penalty_class)
             self.handle_job_failure(job, queue, exc_string=str(why), execution=execution)
 

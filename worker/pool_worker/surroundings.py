@@ -26,4 +26,5 @@ class Surroundings:
     slots: Callable[[], int]  # running now
     stuck: Callable[[Run | None], None]  # a job ignores its time-out
     started: Callable[[], None]
+    measure: Callable[[], None]  # a job's code has ended: what did it take
     ended: Callable[[Run, SlotJob | None, str], None]  # how the run ended, for counters
