@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pool_operator.engine.allowance import allowance
 from pool_operator.engine.capacity import capacity_wake_at, room
 from pool_operator.engine.demand import Demand, Learned, demand_of
 from pool_operator.engine.drain import marked_besides, plan_drain
 from pool_operator.engine.fleet import Fleet, fleet_of
+from pool_operator.engine.gates import Gated, pass_gates
 from pool_operator.engine.guard import hold_unknown
 from pool_operator.engine.learn import learn
-from pool_operator.engine.limits import Limited, limit
+from pool_operator.engine.limits import Limited, Limits, limit
 from pool_operator.engine.retention import Wish, wish_of
+from pool_operator.engine.schedule import Bounds, bounds_at
 from pool_operator.engine.slots import slots_of
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Decision, Observed, PoolSpec, Reading, Unknown
@@ -39,6 +42,9 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
     """
     fleet = fleet_of(observed, memory, now)
     memory = learn(spec, observed, fleet, memory, now)
+    bounds = bounds_at(spec, now)
+    if spec.schedules:
+        spec = replace(spec, min_replicas=bounds.minimum, max_replicas=bounds.maximum)
     if spec.deleted:
         return _ending(spec, observed, fleet, memory, now), memory
     if spec.mode is Mode.PAUSED:
@@ -46,12 +52,14 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
     if isinstance(observed.reading, Unknown):
         decision, after = hold_unknown(spec, observed, observed.reading, memory, now)
     else:
-        decision, after = _follow(spec, observed, observed.reading, fleet, memory, now)
+        decision, after = _follow(spec, observed, observed.reading, fleet, bounds, memory, now)
+    if bounds.until is not None:
+        decision = replace(decision, wake_at=_first((decision.wake_at, bounds.until), now))
     return (_dry(decision, fleet) if spec.mode is Mode.DRY_RUN else decision), after
 
 
 def _follow(
-    spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, memory: Memory, now: float
+    spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, bounds: Bounds, memory: Memory, now: float
 ) -> tuple[Decision, Memory]:
     # 1 demand: slots that the work at hand needs
     slots, cold_seconds = slots_of(spec, memory.learned), memory.cold_starts.mean_seconds
@@ -61,21 +69,29 @@ def _follow(
     # 2 wish: replicas for it, and spares for work expected within one cold start
     wish, memory = wish_of(spec, observed, fleet, demand, memory, slots, now)
 
-    # 3 window: do not go down on a dip
+    # 3 gates: an overflow pool's condition, sustained thresholds; then the window: do not go down on a dip
+    gated, memory = pass_gates(spec, observed, fleet, demand, wish.replicas, memory, slots, now)
     steady = stabilise(
-        memory.proposals, wish.replicas, wanted=observed.wanted, window_seconds=spec.scale_down_window_seconds, now=now
+        memory.proposals, gated.replicas, wanted=observed.wanted, window_seconds=spec.scale_down_window_seconds, now=now
     )
 
-    # 4 limits: minimum, maximum, capacity, never below what runs
-    limited = limit(
-        spec, fleet, steady.replicas, room=room(memory.capacity, fleet), capacity_short=observed.capacity_short
+    # 4 limits: minimum, maximum, concurrency, rate, capacity, budget, never below what runs
+    money = allowance(spec, observed, fleet, memory, slots=slots, now=now)
+    limits = Limits(
+        bounds=bounds,
+        slots=slots,
+        run_seconds=memory.run_times.mean_seconds,
+        room=room(memory.capacity, fleet),
+        capacity_short=observed.capacity_short,
+        allowance=money,
     )
+    limited = limit(spec, fleet, steady.replicas, limits, ungated=wish.replicas, held_by=gated.held_by)
 
     # 5 drain: who finishes what it runs and goes
     plan = plan_drain(observed, fleet, goal=limited.goal, idle=demand.slots == 0 and fleet.busy == 0)
 
     # 6 words
-    reason, message = _explain(spec, observed, fleet, memory, demand, wish, steady, limited)
+    reason, message = _explain(spec, observed, fleet, memory, demand, wish, gated, steady, limited, limits)
     decision = Decision(
         at=now,
         replicas=limited.replicas,
@@ -87,27 +103,32 @@ def _follow(
         wish=wish.replicas,
         drain=plan.drain,
         undrain=plan.undrain,
-        wake_at=min(
+        wake_at=_first(
             (
-                at
-                for at in (
-                    wake_at(
-                        spec,
-                        reading,
-                        demand,
-                        wish,
-                        may_rise=limited.limited_by is None,
-                        cold_seconds=cold_seconds,
-                        now=now,
-                    ),
-                    steady.until,
-                    capacity_wake_at(fleet, memory, now),
-                )
-                if at is not None and at > now
+                wake_at(
+                    spec,
+                    reading,
+                    demand,
+                    wish,
+                    may_rise=limited.limited_by is None,
+                    cold_seconds=cold_seconds,
+                    now=now,
+                ),
+                gated.wake_at,
+                steady.until,
+                capacity_wake_at(fleet, memory, now),
+                money.wake_at,
             ),
-            default=None,
+            now,
         ),
-        steps=(("demand", wish.for_work), ("headroom", wish.replicas)),
+        granted=money.granted(reading, new_replicas=limited.replicas - len(fleet.active)),
+        steps=(
+            ("demand", wish.for_work),
+            ("headroom", wish.replicas),
+            ("gates", gated.replicas),
+            ("window", steady.replicas),
+        ),
+        without=limited.without,
         inputs=_inputs(spec, observed, reading, fleet, demand, memory, now),
     )
     return decision, replace(memory, proposals=steady.proposals, unknown_since=None)
@@ -120,8 +141,10 @@ def _explain(
     memory: Memory,
     demand: Demand,
     wish: Wish,
+    gated: Gated,
     steady: Stabilised,
     limited: Limited,
+    limits: Limits,
 ) -> tuple[Reason, str]:
     """The reason that a user would give, and the sentence."""
     if limited.limited_by is Limit.CAPACITY:
@@ -132,22 +155,29 @@ def _explain(
             "or told of jobs that Redis does not know: nothing that may run is ended"
         )
         return Reason.HOLD_CONTRADICTION, message
-    reason = _reason(observed, demand, wish, limited)
+    reason = _reason(observed, demand, wish, gated, limited)
     parts = [work(spec, demand, wish, memory)]
     if wish.spares > 0 and limited.goal == wish.replicas:
         parts.append(ready(spec, observed, wish, memory))
-    if steady.replicas > wish.replicas and limited.goal == steady.replicas:
+    if steady.replicas > gated.replicas and limited.goal == steady.replicas:
         reason = Reason.STABILIZING
         kept = number(steady.replicas, "replica")
         parts.append(f"{kept} stay while the scale-down window of {spec.scale_down_window_seconds:g} s runs")
-    return reason, "; ".join(part for part in (*parts, bound(spec, fleet, limited)) if part)
+    return reason, "; ".join(part for part in (*parts, bound(spec, fleet, gated, limited, limits)) if part)
 
 
-def _reason(observed: Observed, demand: Demand, wish: Wish, limited: Limited) -> Reason:
+def _reason(observed: Observed, demand: Demand, wish: Wish, gated: Gated, limited: Limited) -> Reason:
     rises, falls = limited.replicas > observed.wanted, limited.goal < observed.wanted
-    if limited.limited_by is Limit.MINIMUM and not falls:
+    if limited.goal_by is Limit.BUDGET:
+        return Reason.BUDGET_EXHAUSTED
+    if limited.goal_by is Limit.THRESHOLD:
+        return Reason.THRESHOLD_NOT_MET
+    if limited.goal_by is Limit.OVERFLOW:
+        return Reason.HOLD_UNKNOWN if gated.blind else Reason.PRIMARY_KEEPS_UP
+    lifted = limited.goal > gated.replicas
+    if limited.limited_by in {Limit.MINIMUM, Limit.SCHEDULE} and lifted and not falls:
         return Reason.AT_MINIMUM
-    if limited.limited_by is Limit.MAXIMUM and not rises and not falls:
+    if limited.limited_by in {Limit.MAXIMUM, Limit.SCHEDULE} and not rises and not falls:
         return Reason.AT_MAXIMUM
     if wish.spares > 0 and limited.goal == wish.replicas and not (rises and wish.for_work > observed.wanted):
         return Reason.HEADROOM
@@ -196,6 +226,10 @@ def _ending(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, no
         drain=plan_drain(observed, fleet, goal=0, idle=fleet.busy == 0).drain,
         inputs={"wanted": observed.wanted, "active": len(fleet.active), "busy": fleet.busy},
     )
+
+
+def _first(times: tuple[float | None, ...], now: float) -> float | None:
+    return min((at for at in times if at is not None and at > now), default=None)
 
 
 def _paused(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, now: float) -> Decision:

@@ -12,6 +12,7 @@ from pool_operator.engine.run_times import learn_run_times
 from pool_operator.engine.slots import learn_slots
 from pool_operator.engine.spend import accrue
 from pool_operator.engine.state import Memory
+from pool_operator.engine.thresholds import learn_thresholds
 from pool_operator.engine.traffic import learn_traffic
 from pool_operator.engine.types import Ended, Observed, PoolSpec
 
@@ -30,6 +31,7 @@ def learn(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, now:
         ),
         capacity=learn_capacity(observed, fleet, memory.capacity, cold_starts, now),
         spend=accrue(spec, observed, memory.spend, now),
+        met_since=learn_thresholds(spec, observed.reading, fleet, memory.met_since, now),
         learned=learn_slots(spec, observed, memory.learned, ended, now=now),
         cursor=ended[-1].id if ended else memory.cursor,
     )

@@ -1,12 +1,20 @@
-"""What lifts or caps the wish, in order: minimum, maximum, capacity, never below what runs. The last that binds is told."""
+"""What lifts or caps the wish, in order: minimum, maximum, concurrency, rate, capacity, budget, never below what runs."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
+from pool_operator.engine.allowance import NONE as NO_BUDGET
+from pool_operator.engine.allowance import Allowance
 from pool_operator.engine.fleet import Fleet
+from pool_operator.engine.schedule import Bounds
 from pool_operator.engine.types import PoolSpec
 from pool_operator.names import Limit
+
+_MINUTE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,27 +24,99 @@ class Limited:
     goal: int
     replicas: int
     limited_by: Limit | None = None
+    goal_by: Limit | None = None  # the same, without what runs
     uncapped: int = 0  # the goal if the cluster gave everything
+    without: tuple[tuple[Limit, int], ...] = ()  # for each that binds: replicas if it did not
 
 
-def limit(spec: PoolSpec, fleet: Fleet, wish: int, *, room: int | None, capacity_short: str) -> Limited:
-    """Apply the limits to a wish.
+class _Step(NamedTuple):
+    limit: Limit
+    least: int | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What may bind, as it is now.
 
     `room` (engine/capacity.py) is what can be had, and a few to see whether there is more. Before that is known, what is
     asked for and does not come yet is told, and asked for still: it is what a cluster autoscaler acts on.
-
-    Wish 12 of at most 10, while 11 run because the maximum was lowered: goal 10, replicas 11, limited by Running.
     """
-    goal, bound = wish, None
-    if goal < spec.min_replicas:
-        goal, bound = spec.min_replicas, Limit.MINIMUM
-    if goal > spec.max_replicas:
-        goal, bound = spec.max_replicas, Limit.MAXIMUM
-    uncapped = goal
-    if room is not None and goal > room:
-        goal, bound = room, Limit.CAPACITY
-    elif goal > fleet.had and (fleet.had < len(fleet.active) or capacity_short):
-        bound = Limit.CAPACITY
-    if fleet.busy > goal:
-        return Limited(goal=goal, replicas=fleet.busy, limited_by=Limit.RUNNING, uncapped=uncapped)
-    return Limited(goal=goal, replicas=goal, limited_by=bound, uncapped=uncapped)
+
+    bounds: Bounds
+    slots: int = 1
+    run_seconds: float = math.inf
+    room: int | None = None
+    capacity_short: str = ""
+    allowance: Allowance = NO_BUDGET
+
+
+def limit(
+    spec: PoolSpec, fleet: Fleet, wish: int, limits: Limits, *, ungated: int | None = None, held_by: Limit | None = None
+) -> Limited:
+    """Apply the limits to a wish; the last one that binds is told, and for each what there would be without it.
+
+    Wish 12 of at most 10, while 11 run because the maximum was lowered: goal 10, replicas 11, limited by Running. Wish 12
+    of at most 10, money for 4: 4, limited by Budget; without the budget 10, without the maximum 4.
+
+    `held_by`: the gate (engine/gates.py) that made the wish out of another, `ungated`.
+    """
+    steps = _steps(spec, fleet, limits)
+    replicas, bound = _through(steps, wish)
+    goal, goal_bound = _through(steps[:-1], wish)
+    uncapped, _ = _through([one for one in steps[:-1] if one.limit is not Limit.CAPACITY], wish)
+    without = [(name, _through([one for one in steps if one.limit is not name], wish)[0]) for name in bound]
+    if held_by is not None and ungated is not None:
+        without = [(held_by, _through(steps, ungated)[0]), *without]
+    goal_by = goal_bound[-1] if goal_bound else held_by
+    if goal > fleet.had and (fleet.had < len(fleet.active) or limits.capacity_short):
+        goal_by = Limit.CAPACITY
+    return Limited(
+        goal=goal,
+        replicas=replicas,
+        limited_by=Limit.RUNNING if replicas > goal else goal_by,
+        goal_by=goal_by,
+        uncapped=uncapped,
+        without=tuple(without),
+    )
+
+
+def _steps(spec: PoolSpec, fleet: Fleet, limits: Limits) -> tuple[_Step, ...]:
+    bounds, slots = limits.bounds, limits.slots
+    return (
+        _Step(Limit.SCHEDULE if bounds.minimum_of else Limit.MINIMUM, least=bounds.minimum),
+        _Step(Limit.SCHEDULE if bounds.maximum_of else Limit.MAXIMUM, most=bounds.maximum),
+        _Step(Limit.CONCURRENCY, most=_concurrency(spec, bounds, slots)),
+        _Step(Limit.RATE, most=_rate(spec, bounds, slots, limits.run_seconds)),
+        _Step(Limit.CAPACITY, most=limits.room),
+        _Step(Limit.BUDGET, most=limits.allowance.replicas),
+        _Step(Limit.RUNNING, least=fleet.busy),
+    )
+
+
+def _through(steps: Iterable[_Step], wish: int) -> tuple[int, tuple[Limit, ...]]:
+    """What is left of a wish, and the limits that changed it, in order."""
+    number, bound = wish, dict[Limit, None]()
+    for one in steps:
+        if one.least is not None and number < one.least:
+            number = one.least
+            bound[one.limit] = None
+        if one.most is not None and number > one.most:
+            number = one.most
+            bound[one.limit] = None
+    return number, tuple(bound)
+
+
+def _concurrency(spec: PoolSpec, bounds: Bounds, slots: int) -> int | None:
+    """Replicas that jobs.maxConcurrent can fill. It caps the work, not a minimum that somebody asked for."""
+    return None if spec.max_concurrent is None else max(bounds.minimum, -(-spec.max_concurrent // slots))
+
+
+def _rate(spec: PoolSpec, bounds: Bounds, slots: int, run_seconds: float) -> int | None:
+    """Replicas that jobs.ratePerMinute can keep busy, by Little's law: at least one.
+
+    50 jobs a minute of 120 s each are 100 at once: 25 replicas of 4 slots.
+    """
+    if spec.rate_per_minute is None or math.isinf(run_seconds):
+        return None
+    return max(bounds.minimum, 1, math.ceil(spec.rate_per_minute / _MINUTE * run_seconds / slots - 1e-9))

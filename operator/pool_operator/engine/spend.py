@@ -1,19 +1,58 @@
-"""Money: what replicas have cost this day and this month, and what new claims may still take on."""
+"""Money: what replicas have cost this day and this month.
+
+Each replica that exists costs, from its creation until it is gone: while it starts, works, idles and ends. One that no
+node has room for costs nothing meanwhile.
+"""
 
 from __future__ import annotations
 
-from pool_operator.engine.fleet import Fleet
+from dataclasses import replace
+
+from pool_operator.engine.calendar import Span, today
 from pool_operator.engine.state import Spend
-from pool_operator.engine.types import Observed, PoolSpec, Reading
+from pool_operator.engine.types import Blocked, Observed, PoolSpec, Replica
+
+HOUR = 3600.0
+
+
+def paid(observed: Observed) -> list[Replica]:
+    """The replicas that cost."""
+    return [one for one in observed.replicas if one.blocked is not Blocked.UNSCHEDULABLE]
 
 
 def accrue(spec: PoolSpec, observed: Observed, spend: Spend, now: float) -> Spend:
-    """Count the time since the decision before; a gap is billed at the higher of the two rates."""
-    del spec, observed, now
-    return spend
+    """Count the time since the decision before. Replicas that are new since then are billed from their creation.
 
+    For the others, a gap (nobody decided, an operator restarted) is billed at the higher of the two rates, before it
+    and after. With nothing known, what is there is billed from its creation, or the beginning of the day and the month.
+    A new day or month begins with what was spent in it. A clock that goes back bills nothing twice and forgets nothing.
 
-def granted(spec: PoolSpec, reading: Reading, fleet: Fleet, spend: Spend, now: float) -> float | None:
-    """`Reading.allowance_used` up to which claims may go; None without a hard budget."""
-    del spec, reading, fleet, spend, now
-    return None
+    2 replicas at 0.60 an hour, half an hour later 3, the third one 10 minutes old: 2 × 0.30 + 0.10 = 0.70.
+    """
+    if spec.budget is None:
+        return spend
+    price = spec.budget.price_per_replica_hour
+    replicas = paid(observed)
+    rate = price * len(replicas)
+    if spend.at is not None and now < spend.at:
+        return replace(spend, at=now, rate_per_hour=rate)
+    calendar = today(now, spec.budget.time_zone)
+    tomorrow = today(calendar.day.end, spec.budget.time_zone)
+    since = spend.at
+
+    def cost(span: Span) -> float:
+        start = span.start if since is None else max(since, span.start)
+        known = 0 if since is None else sum(one.created_at <= since for one in replicas)
+        new = sum(
+            max(0.0, now - max(one.created_at, start)) for one in replicas if since is None or one.created_at > since
+        )
+        return (max(spend.rate_per_hour, price * known) * max(0.0, now - start) + price * new) / HOUR
+
+    def amount(span: Span, name: str, counted: float, following: Span) -> tuple[str, float]:
+        # after a clock that went back over midnight, the day that had begun goes on
+        goes_on = span.name <= name <= following.name
+        return (name, counted + cost(span)) if goes_on else (span.name, cost(span))
+
+    day, day_amount = amount(calendar.day, spend.day, spend.day_amount, tomorrow.day)
+    month, month_amount = amount(calendar.month, spend.month, spend.month_amount, tomorrow.month)
+    return Spend(at=now, rate_per_hour=rate, day=day, day_amount=day_amount, month=month, month_amount=month_amount)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from pool_operator.engine.allowance import Allowance
 from pool_operator.engine.demand import Demand
 from pool_operator.engine.fleet import Fleet
-from pool_operator.engine.limits import Limited
+from pool_operator.engine.gates import Gated
+from pool_operator.engine.limits import Limited, Limits
 from pool_operator.engine.retention import Wish
+from pool_operator.engine.schedule import zone_of
 from pool_operator.engine.state import CapacityTruth, Memory
 from pool_operator.engine.types import Observed, PoolSpec
-from pool_operator.names import Limit
+from pool_operator.names import Direction, Limit
 
 
 def number(count: int, noun: str) -> str:
@@ -55,15 +58,48 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.1f} h"
 
 
-def bound(spec: PoolSpec, fleet: Fleet, limited: Limited) -> str:
-    """How a limit changed the wish; "" if none did."""
-    if limited.limited_by is Limit.MINIMUM:
-        return f"spec.minReplicas keeps {spec.min_replicas}"
-    if limited.limited_by is Limit.MAXIMUM:
-        return f"spec.maxReplicas allows {spec.max_replicas}"
-    if limited.limited_by is Limit.RUNNING:
-        return f"{number(fleet.busy, 'replica')} with running jobs may finish them"
-    return ""
+def bound(spec: PoolSpec, fleet: Fleet, gated: Gated, limited: Limited, limits: Limits) -> str:
+    """How limits changed the wish; "" if none did. Of what runs on beside the goal both are told."""
+    running = f"{number(fleet.busy, 'replica')} with running jobs may finish them"
+    parts = [_goal_bound(spec, gated, limited, limits), running if limited.limited_by is Limit.RUNNING else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _goal_bound(spec: PoolSpec, gated: Gated, limited: Limited, limits: Limits) -> str:
+    bounds = limits.bounds
+    match limited.goal_by:
+        case Limit.MINIMUM:
+            return f"spec.minReplicas keeps {spec.min_replicas}"
+        case Limit.MAXIMUM:
+            return f"spec.maxReplicas allows {spec.max_replicas}"
+        case Limit.SCHEDULE if bounds.minimum_of and limited.goal == bounds.minimum:
+            return f"the schedule '{bounds.minimum_of}' keeps {bounds.minimum}"
+        case Limit.SCHEDULE:
+            return f"the schedule '{bounds.maximum_of}' allows {bounds.maximum}"
+        case Limit.CONCURRENCY:
+            return f"spec.jobs.maxConcurrent {spec.max_concurrent} fills {number(limited.goal, 'replica')}"
+        case Limit.RATE:
+            return f"spec.jobs.ratePerMinute {spec.rate_per_minute:g} keeps {number(limited.goal, 'replica')} busy"
+        case Limit.BUDGET:
+            return _money(spec, limited, limits.allowance)
+        case Limit.THRESHOLD:
+            verb = "rises" if gated.direction is Direction.UP else "falls"
+            return f"nothing {verb}: no threshold of spec.scaling.thresholds with direction {gated.direction} has held long enough"
+        case Limit.OVERFLOW if gated.blind:
+            return "the pool that this one helps out was not seen lately: what is there stays"
+        case Limit.OVERFLOW:
+            return "the pool that this one helps out keeps up"
+        case _:
+            return ""
+
+
+def _money(spec: PoolSpec, limited: Limited, money: Allowance) -> str:
+    """`spec.budget.daily.soft 10 pays for no more work until 2026-11-26 00:00 (Europe/Berlin)`."""
+    assert spec.budget is not None
+    assert money.until is not None
+    pays = number(limited.goal, "replica") if limited.goal else "no more work"
+    until = datetime.fromtimestamp(money.until, zone_of(spec.budget.time_zone)).strftime("%Y-%m-%d %H:%M")
+    return f"spec.budget.{money.field} {money.amount:.6g} pays for {pays} until {until} ({spec.budget.time_zone})"
 
 
 def short(observed: Observed, fleet: Fleet, limited: Limited, truth: CapacityTruth) -> str:

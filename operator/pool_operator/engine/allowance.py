@@ -1,0 +1,189 @@
+"""What is left of the budget: for how many replicas, and for which new claims.
+
+A hard limit holds whatever happens: what is spent, and what the replicas that there are will cost in the worst case,
+never exceeds it.
+
+- A replica that runs jobs may run until its youngest one meets the time-out, and then needs a moment to go.
+- One that idles or starts needs that moment. It stays only if one more job, up to its time-out, can be paid; so it goes
+  before the moment's money is gone.
+- A claim costs at most price × time-out more. The server refuses claims beyond `granted` (the allowance), so that any
+  number of replicas may claim between two decisions.
+- A job that runs over midnight is committed in both days.
+
+A soft limit is a mark to end at, with what jobs usually cost: no more replicas go on taking jobs than the money left
+pays for one more job each, with what the running ones will still cost. The last one may end beyond the mark. With 10 a
+day, 0.36 an hour and 20 min a job, 83 jobs are paid, the 84th is begun, and the rest waits for tomorrow.
+
+A month without a daily soft limit is spread: a day may use twice its share of what was left when it began. 300 on the
+first of 30 days: 20; if nothing was used until the 16th, 40; on the last day, all that is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pool_operator.engine.calendar import Span, today
+from pool_operator.engine.fleet import Fleet
+from pool_operator.engine.spend import HOUR, paid
+from pool_operator.engine.state import Memory
+from pool_operator.engine.types import Budget, Observed, PoolSpec, Reading, Replica, ReplicaPhase
+from pool_operator.names import OnExhausted
+
+EXIT_SECONDS: Final = 60.0
+"""From the moment in which an empty replica is to go until it is gone, at most."""
+SHARES: Final = 2.0
+"""Of what is left of a month, in equal shares for its days: how many of them one day may use."""
+LOOK_SECONDS: Final = 15.0
+"""Not looked at more often while the money runs out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """`replicas`: most that the money allows; `field`: the limit that says so; `wake_at`: when that may change."""
+
+    replicas: int | None = None
+    field: str = ""
+    amount: float = 0.0  # of that limit, for the day or month
+    until: float | None = None  # the end of its day or month
+    free: float | None = None  # money for claims; None: no hard limit
+    price_per_second: float = 0.0
+    wake_at: float | None = None
+
+    def granted(self, reading: Reading, *, new_replicas: int) -> float | None:
+        """`Reading.allowance_used` up to which claims may go; what is about to start needs its share before."""
+        if self.free is None:
+            return None
+        starts = max(0, new_replicas) * EXIT_SECONDS * self.price_per_second
+        return reading.allowance_used + max(0.0, self.free - starts)
+
+
+class _Purse(NamedTuple):
+    """One limit, and the money left under it."""
+
+    field: str
+    amount: float
+    left: float
+    span: Span
+
+
+NONE: Final = Allowance()
+
+
+def allowance(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, *, slots: int, now: float) -> Allowance:
+    """Most replicas that the budget allows, and what claims may still cost."""
+    budget = spec.budget
+    if budget is None:
+        return NONE
+    price = budget.price_per_replica_hour / HOUR
+    replicas = paid(observed)
+    caps: list[tuple[int, _Purse]] = []
+    free: list[float] = []
+    if price > 0.0:
+        for purse in _hard(budget, memory, now):
+            cap, rest = _hard_cap(spec, fleet, replicas, purse, price, slots, now)
+            caps.append((cap, purse))
+            free.append(rest)
+        run_seconds = memory.run_times.mean_seconds
+        caps += [(_soft_cap(spec, replicas, one, price, run_seconds, now), one) for one in _soft(budget, memory, now)]
+    if not caps:
+        return Allowance(free=0.0) if budget.hard else NONE  # at no price claims take nothing from it
+    cap, tightest = min(caps, key=lambda one: one[0])
+    return Allowance(
+        replicas=cap,
+        field=tightest.field,
+        amount=tightest.amount,
+        until=tightest.span.end,
+        free=min(free, default=None),
+        price_per_second=price,
+        wake_at=_wake_at([purse for _, purse in caps], free, memory.spend.rate_per_hour, now),
+    )
+
+
+def _hard(budget: Budget, memory: Memory, now: float) -> Iterator[_Purse]:
+    calendar, spend = today(now, budget.time_zone), memory.spend
+    if budget.daily_hard is not None:
+        yield _Purse("daily.hard", budget.daily_hard, budget.daily_hard - spend.day_amount, calendar.day)
+    if budget.monthly_hard is not None:
+        yield _Purse("monthly.hard", budget.monthly_hard, budget.monthly_hard - spend.month_amount, calendar.month)
+
+
+def _soft(budget: Budget, memory: Memory, now: float) -> Iterator[_Purse]:
+    calendar, spend = today(now, budget.time_zone), memory.spend
+    if budget.daily_soft is not None:
+        yield _Purse("daily.soft", budget.daily_soft, budget.daily_soft - spend.day_amount, calendar.day)
+    if budget.monthly_soft is not None:
+        yield _Purse("monthly.soft", budget.monthly_soft, budget.monthly_soft - spend.month_amount, calendar.month)
+    kind, month = ("soft", budget.monthly_soft) if budget.monthly_soft is not None else ("hard", budget.monthly_hard)
+    if budget.daily_soft is None and month is not None:
+        left = max(0.0, month - (spend.month_amount - spend.day_amount))
+        share = min(left, SHARES * left / calendar.days_left)
+        yield _Purse(f"monthly.{kind}", share, share - spend.day_amount, calendar.day)
+
+
+# --- hard ---------------------------------------------------------------------------------------------------------
+
+
+def _hard_cap(
+    spec: PoolSpec, fleet: Fleet, replicas: list[Replica], purse: _Purse, price: float, slots: int, now: float
+) -> tuple[int, float]:
+    """Most replicas, and the money that claims may take."""
+    ahead = sorted((_committed_seconds(one, spec.job_timeout_seconds, now) for one in replicas), reverse=True)
+    left, rest = purse.left / price, max(0.0, purse.span.end - now)  # in replica-seconds, and seconds
+    kept = _kept(spec, ahead, left, rest)
+    free = left - _set_aside(ahead, kept, rest)
+    idle = sum(one.claims == 0 and one.phase is not ReplicaPhase.TERMINATING for one in replicas)
+    more = max(0, math.floor((free + idle * EXIT_SECONDS) / (spec.job_timeout_seconds + EXIT_SECONDS)))
+    cap = max(fleet.busy + more, kept)
+    if sum(not one.drained for one in fleet.active) <= kept == cap:
+        # only the minimum is left: it is paid until the period ends, and what it claims costs nothing more
+        free += kept * slots * spec.job_timeout_seconds
+    return cap, free * price
+
+
+def _set_aside(ahead: list[float], kept: int, rest: float) -> float:
+    """Replica-seconds ahead, when no fewer than `kept` are left before the period ends."""
+    return sum(max(one, rest) for one in ahead[:kept]) + sum(ahead[kept:]) + rest * max(0, kept - len(ahead))
+
+
+def _committed_seconds(one: Replica, timeout: float, now: float) -> float:
+    """How long it may still be there at most, if it takes nothing new."""
+    if one.claims == 0 or (one.claims is None and one.phase is ReplicaPhase.STARTING):
+        return EXIT_SECONDS
+    known = one.claims is not None and len(one.runs) >= one.claims
+    youngest = max((run.since for run in one.runs), default=now) if known else now
+    return max(0.0, timeout - max(0.0, now - youngest)) + EXIT_SECONDS
+
+
+def _kept(spec: PoolSpec, ahead: list[float], left: float, rest: float) -> int:
+    """Replicas of the minimum for which money is set aside until the period ends: as many as can be paid."""
+    if spec.budget is None or spec.budget.on_exhausted is not OnExhausted.MINIMUM:
+        return 0
+    counts = range(spec.min_replicas, 0, -1)
+    return next((count for count in counts if _set_aside(ahead, count, rest) <= left), 0)
+
+
+# --- soft ---------------------------------------------------------------------------------------------------------
+
+
+def _soft_cap(
+    spec: PoolSpec, replicas: list[Replica], purse: _Purse, price: float, run_seconds: float, now: float
+) -> int:
+    """Replicas that may take one more job each."""
+    keeps = spec.budget is not None and spec.budget.on_exhausted is OnExhausted.MINIMUM
+    floor = spec.min_replicas if keeps else 0
+    if purse.left <= 0.0:
+        return floor
+    ahead = sum(max(0.0, run_seconds - (now - max(run.since for run in one.runs))) for one in replicas if one.runs)
+    return max(floor, math.ceil((purse.left / price - ahead) / max(1.0, run_seconds) - 1e-9))
+
+
+def _wake_at(purses: list[_Purse], free: list[float], rate_per_hour: float, now: float) -> float:
+    """The end of a day or month, or when what is left is gone at this rate."""
+    times = [one.span.end for one in purses]
+    if rate_per_hour > 0.0:
+        left = [one.left for one in purses] + free
+        times += [now + max(LOOK_SECONDS, one / rate_per_hour * HOUR) for one in left if 0.0 < one < math.inf]
+    return min(times)

@@ -1,0 +1,88 @@
+"""The minimum and maximum that hold now: the pool's own, or those of the schedules whose window is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from itertools import islice
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
+
+from pool_operator.engine.types import PoolSpec, Schedule
+
+_MINUTE: Final = 60
+_SHIFT_SECONDS: Final = 3 * 3600
+"""No clock is moved by more than that; so far may local times be out of order."""
+_LOOKS: Final = 200  # minutes of a shift and some
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """`until`: when they may change, None if never; the names say whose they are, "" for the pool's own."""
+
+    minimum: int
+    maximum: int
+    minimum_of: str = ""
+    maximum_of: str = ""
+    until: float | None = None
+
+
+def bounds_at(spec: PoolSpec, now: float) -> Bounds:
+    """What holds at `now`. Of several open windows the highest minimum and the highest maximum win.
+
+    A schedule may exceed maxReplicas, and a bound that it names beats the pool's own other bound: at most 0 at night
+    is 0 although minReplicas is 2, and at least 12 in the morning is 12 although maxReplicas is 10.
+
+    A pool of 0 to 10, and `0 1 * * *` for six hours with 2 to 20: at 03:00 that is 2 to 20, until 07:00.
+    """
+    if not spec.schedules:
+        return Bounds(minimum=spec.min_replicas, maximum=spec.max_replicas)
+    low: tuple[int, str] | None = None
+    high: tuple[int, str] | None = None
+    until: float | None = None
+    for one in spec.schedules:
+        is_open, change = _window(one, now)
+        until = change if until is None or (change is not None and change < until) else until
+        if is_open and one.min_replicas is not None and (low is None or one.min_replicas > low[0]):
+            low = (one.min_replicas, one.name)
+        if is_open and one.max_replicas is not None and (high is None or one.max_replicas > high[0]):
+            high = (one.max_replicas, one.name)
+    minimum, minimum_of = (spec.min_replicas, "") if low is None else low
+    maximum, maximum_of = (spec.max_replicas, "") if high is None else high
+    if minimum > maximum and high is None:
+        maximum, maximum_of = minimum, minimum_of
+    elif minimum > maximum:
+        minimum, minimum_of = maximum, maximum_of
+    return Bounds(minimum=minimum, maximum=maximum, minimum_of=minimum_of, maximum_of=maximum_of, until=until)
+
+
+def _window(one: Schedule, now: float) -> tuple[bool, float | None]:
+    """Is it open, and when may that change?"""
+    last, following = _starts(one.start, one.time_zone, int(now // _MINUTE))
+    if last is not None and now < last + one.duration_seconds:
+        return True, last + one.duration_seconds  # or later, if it starts again before; a look more does no harm
+    return False, following
+
+
+@lru_cache(maxsize=4096)
+def _starts(expression: str, time_zone: str, minute: int) -> tuple[float | None, float | None]:
+    """The last start up to this minute of unix time and the first one after it; starts are on whole minutes.
+
+    Local times are not in order where a clock is set back: the last start is looked for from some hours later on. A
+    fixed time that the clock skips in spring comes when it has skipped; one that comes twice in autumn counts once,
+    the first time.
+    """
+    zone, now = zone_of(time_zone), float(minute * _MINUTE)
+    later = datetime.fromtimestamp(now + _SHIFT_SECONDS, zone)
+    earlier = datetime.fromtimestamp(now - _SHIFT_SECONDS, zone)
+    before = (one.timestamp() for one in islice(CronSim(expression, later, reverse=True), _LOOKS))
+    after = (one.timestamp() for one in islice(CronSim(expression, earlier), 2 * _LOOKS))
+    return next((at for at in before if at <= now), None), next((at for at in after if at > now), None)
+
+
+@lru_cache(maxsize=256)
+def zone_of(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
