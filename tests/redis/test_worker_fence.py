@@ -46,6 +46,7 @@ class Slot:
             slots=lambda: 3,
             stuck=lambda _: None,
             started=lambda: None,
+            measure=lambda: None,
             ended=lambda _run, _job, result: self.ends.append(result),
         )
         self.worker = SlotWorker("w", ["default"], self.redis, self.other, around)

@@ -86,6 +86,18 @@ def spin(seconds):
     return "spun"
 
 
+def take(mebibytes):
+    """Takes memory for a moment."""
+    return len(bytearray(b"\1") * (mebibytes << 20))
+
+
+def hold(mebibytes, name):
+    """Takes memory until the test sets a key."""
+    space = bytearray(b"\1") * (mebibytes << 20)
+    until(name, "holder")
+    return len(space)
+
+
 def hang():
     """In C, where no exception of Python arrives."""
     note("hang begins")
