@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.pure.kubernetes_builders import NOW, deployment, facts, pod, raw_pod, replica_set, target
 
 from pool_operator.backends.kubernetes import objects
@@ -112,6 +113,58 @@ def test_ends_that_are_not_the_jobs_fault_are_remembered_after_the_pod_is_gone()
     clock[0] += REMEMBER_SECONDS + 1
     kept.forget_old()
     assert kept.facts("pool-1", "speech").excused == {"silent": "NodeLost"}
+
+
+def ended(reason, code, at, *, field="lastState", container="worker"):
+    terminated = {"reason": reason, "exitCode": code, "finishedAt": at}
+    return {"containerStatuses": [{"name": container, field: {"terminated": terminated}}]}
+
+
+EARLY, LATE = "2027-01-15T08:00:00Z", "2027-01-15T09:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "at"),
+    [
+        (ended("OOMKilled", 137, EARLY), {}, NOW),
+        (ended("OOMKilled", 137, EARLY, field="state"), {"deletionTimestamp": LATE}, NOW),
+        (ended("Error", 137, EARLY), {}, NOW),  # the whole node was short
+        (ended("Error", 137, EARLY, field="state"), {"deletionTimestamp": LATE}, None),  # beyond its grace
+        (ended("Error", 1, EARLY), {}, None),
+        (ended("OOMKilled", 137, EARLY, container="sidecar"), {}, None),
+        ({"reason": "Evicted", **ended("Error", 137, EARLY, field="state")}, {"phase": "Failed"}, None),
+    ],
+)
+def test_who_was_killed_for_memory(status, more, at):
+    assert pod("a", status=status, **more).out_of_memory_at == at
+
+
+def test_the_last_kill_for_memory_is_remembered_after_the_pod_is_gone():
+    kept, _, _ = cache()
+    kept.put_pod(pod("late", status=ended("OOMKilled", 137, LATE)))
+    kept.put_pod(pod("early", status=ended("OOMKilled", 137, EARLY)))
+    kept.drop_pod("late")
+    assert view(kept.facts("pool-1", "speech")).out_of_memory_at == NOW + 3600
+    kept.retire("pool-1")
+    assert view(kept.facts("pool-1", "speech")).out_of_memory_at is None
+
+
+def test_a_quota_refuses_and_a_set_that_got_all_it_asked_for_does_not():
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}
+    assert view(facts(pod("a"), sets=(replica_set(wanted=3, present=1, conditions=[condition]),))).refused
+    assert not view(facts(pod("a"), sets=(replica_set(wanted=1, present=1, conditions=[condition]),))).refused
+    assert not view(facts(pod("a"), sets=(replica_set(wanted=3, present=1),))).refused
+
+
+def test_no_room_and_a_failing_start_are_told_apart():
+    seen = view(
+        facts(pod("a", node="", status=unschedulable("no")), pod("b", status=waiting("ErrImagePull")), pod("c"))
+    )
+    assert {one.id: one.blocked for one in seen.replicas} == {
+        "a": Blocked.UNSCHEDULABLE,
+        "b": Blocked.FAILING,
+        "c": None,
+    }
 
 
 def test_an_older_fact_never_replaces_a_newer_one_nor_brings_a_deleted_one_back():

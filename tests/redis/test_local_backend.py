@@ -54,6 +54,7 @@ def test_a_killed_process_is_gone_told_and_started_again_under_a_new_id(tmp_path
             view = await it.until(lambda view: len(view.replicas) == 1, "one left")
             assert view.wanted == 2
             assert view.capacity_problem is None
+            assert abs(view.out_of_memory_at - time.time()) < 60  # who else would send SIGKILL
             await drive(it, lambda _: target(2), lambda view: len(ready(view)) == 2, "two again")
             assert it.ended == [first[0]]
             assert first[0] not in ready(it.backend.view(it.pool))
@@ -128,6 +129,7 @@ def test_a_drained_replica_that_does_not_end_is_made_to(tmp_path, monkeypatch):
             assert it.backend.view(it.pool).replicas[0].phase is ReplicaPhase.TERMINATING
             await it.until(lambda view: not view.replicas, "none left")
             assert it.process(first[0]).returncode == -signal.SIGKILL
+            assert it.backend.view(it.pool).out_of_memory_at is None  # that was us
             assert it.backend.history[0].cause is Cause.SCALING
 
     asyncio.run(scenario())

@@ -93,6 +93,7 @@ class ClusterCache:
     pods: Shelf[PodFact] = field(default_factory=Shelf)
     _costs: dict[str, _Cost] = field(default_factory=dict)
     _excused: dict[str, dict[str, tuple[str, float]]] = field(default_factory=dict)  # pool UID -> pod UID -> why, when
+    _out_of_memory: dict[str, float] = field(default_factory=dict)  # pool UID -> unix time, beyond the pod's own life
 
     def put_deployment(self, fact: DeploymentFact) -> None:
         if self.deployments.put(fact):
@@ -118,6 +119,9 @@ class ClusterCache:
             excused[fact.id.uid] = (fact.excuse, self.monotonic())
         else:
             excused.pop(fact.id.uid, None)  # the node came back, or the end turned out to be an OOM
+        if fact.out_of_memory_at is not None:
+            last = self._out_of_memory.get(fact.id.pool_uid, fact.out_of_memory_at)
+            self._out_of_memory[fact.id.pool_uid] = max(last, fact.out_of_memory_at)
 
     def drop_deployment(self, uid: str) -> None:
         self._dropped(self.deployments.drop(uid, self.monotonic()))
@@ -142,6 +146,7 @@ class ClusterCache:
             sets=tuple(one for one in self.sets.of(pool_uid) if one.id.owner_uid == owner),
             pods=self.pods.of(pool_uid),
             excused={uid: why for uid, (why, _) in self._excused.get(pool_uid, {}).items()},
+            out_of_memory_at=self._out_of_memory.get(pool_uid),
         )
 
     def cost_seen_at(self) -> dict[str, float]:
@@ -167,3 +172,4 @@ class ClusterCache:
         for pod in self.pods.of(pool_uid):
             self._costs.pop(pod.id.uid, None)
         self._excused.pop(pool_uid, None)
+        self._out_of_memory.pop(pool_uid, None)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pool_operator.backends.base import Problem
-from pool_operator.names import ConditionReason
+from pool_operator.names import WORKER_CONTAINER, ConditionReason
 
 Raw = Mapping[str, Any]
 
@@ -28,6 +28,7 @@ FAILING_STARTS: Final = frozenset(
     }
 )
 LONGEST_MESSAGE: Final = 400
+KILLED: Final = 137  # by SIGKILL
 _POD_NAME = re.compile(r'pods? "([a-z0-9.-]+?)-[a-z0-9]+"')
 
 
@@ -93,6 +94,23 @@ def _own_fault(raw: Raw) -> bool:
         if ended.get("reason") == "OOMKilled":
             return True
     return False
+
+
+def killed_for_memory(raw: Raw) -> str:
+    """When the worker's container was last killed for want of memory (RFC 3339), or "".
+
+    The kubelet says so, except where a child was the victim, or where the whole node ran out: then it is an exit by
+    SIGKILL of a pod that nobody told to end.
+    """
+    asked_to_end = raw["metadata"].get("deletionTimestamp") is not None or bool(excuse(raw))
+    ends = [
+        str(ended.get("finishedAt") or "")
+        for entry in _container_states(raw)
+        if entry.get("name") == WORKER_CONTAINER
+        for ended in ((entry.get(field) or {}).get("terminated") or {} for field in ("state", "lastState"))
+        if ended.get("reason") == "OOMKilled" or (ended.get("exitCode") == KILLED and not asked_to_end)
+    ]
+    return max(ends, default="")
 
 
 def excuse(raw: Raw) -> str:

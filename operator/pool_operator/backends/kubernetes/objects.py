@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from pool_operator.backends.base import PoolKey, Problem
-from pool_operator.backends.kubernetes.causes import excuse, stuck_problem
+from pool_operator.backends.kubernetes.causes import excuse, killed_for_memory, stuck_problem
 from pool_operator.names import (
     ANNOTATION_STAMP,
     DELETION_COST,
@@ -59,6 +59,7 @@ class PodFact:
     cost: int | None  # deletion cost; None: no annotation
     restarts: tuple[int, int]  # most restarts of a regular container, of a sidecar
     stuck: Problem | None
+    out_of_memory_at: float | None  # unix time at which the worker's container was last killed for memory
     excuse: str  # why an end of this pod is not its job's fault, "" if nothing speaks for that
 
     @property
@@ -148,6 +149,7 @@ def pod(raw: Raw) -> PodFact:
         cost=_cost(raw),
         restarts=_restarts(raw),
         stuck=stuck_problem(raw),
+        out_of_memory_at=unix(killed_for_memory(raw)),
         excuse=excuse(raw),
     )
 

@@ -24,6 +24,7 @@ class Facts:
     sets: tuple[ReplicaSetFact, ...] = ()
     pods: tuple[PodFact, ...] = ()
     excused: Mapping[str, str] | None = None  # pod UID -> why, for pods that are gone or going
+    out_of_memory_at: float | None = None  # of any replica there was
     lowered_lately: bool = False  # we wrote a lower number moments ago
 
     @property
@@ -50,6 +51,7 @@ def build_view(facts: Facts, *, synced: bool, now: float, template_problem: Prob
         template_problem=template_problem,
         capacity_problem=capacity_problem(facts),
         refused=any(one.failure and one.wanted > one.present for one in facts.sets),
+        out_of_memory_at=facts.out_of_memory_at,
         excused_replicas=tuple(sorted(facts.excused or ())),
         deadlines={pod.id.uid: pod.id.deletion_at for pod in facts.pods if pod.id.deletion_at is not None},
     )

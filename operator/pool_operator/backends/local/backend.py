@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection
@@ -49,6 +50,7 @@ class _Held:
     failures: int = 0  # rounds in a row in which a replica ended before it was ready
     failed_at: float = float("-inf")  # monotonic
     problem: Problem | None = None
+    out_of_memory_at: float | None = None  # unix seconds
 
     @property
     def active(self) -> list[LocalReplica]:
@@ -104,6 +106,7 @@ class LocalBackend:
             wanted=held.wanted,
             exists=True,
             capacity_problem=held.problem,
+            out_of_memory_at=held.out_of_memory_at,
         )
 
     async def apply(self, pool: PoolObject, target: Target) -> Applied:
@@ -188,6 +191,8 @@ class LocalBackend:
     @staticmethod
     def _fell(held: _Held, one: LocalReplica, began: float, status: int) -> None:
         words = last_line(one.log) if status > 0 else ""  # a signal leaves no last words
+        if status == -signal.SIGKILL:  # not ours: the kernel's, most likely, for want of memory
+            held.out_of_memory_at = time.time()
         log.warning("pool=%s replica=%s ended by itself (%s) %s", one.pool.key, one.id, ending(status), words)
         sentence = ""
         if one.ready_at is None:
