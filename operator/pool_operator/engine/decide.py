@@ -67,7 +67,7 @@ def _follow(
     demand = demand_of(spec, reading, fleet, learned, now)
 
     # 2 wish: replicas for it, and spares for work expected within one cold start
-    wish, memory = wish_of(spec, observed, fleet, demand, memory, slots, now)
+    wish = wish_of(spec, observed, fleet, demand, memory, slots=slots, minimum=bounds.minimum, now=now)
 
     # 3 gates: an overflow pool's condition, sustained thresholds; then the window: do not go down on a dip
     gated, memory = pass_gates(spec, observed, fleet, demand, wish.replicas, memory, slots, now)
@@ -131,7 +131,9 @@ def _follow(
         without=limited.without,
         inputs=_inputs(spec, observed, reading, fleet, demand, memory, now),
     )
-    return decision, replace(memory, proposals=steady.proposals, unknown_since=None)
+    return decision, replace(
+        memory, levels=wish.levels, stillness=wish.stillness, proposals=steady.proposals, unknown_since=None
+    )
 
 
 def _explain(
@@ -233,10 +235,14 @@ def _first(times: tuple[float | None, ...], now: float) -> float | None:
 
 
 def _paused(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, now: float) -> Decision:
+    slots = slots_of(spec, memory.learned)
+    money = allowance(spec, observed, fleet, memory, slots=slots, now=now)
     return Decision(
         at=now,
         replicas=observed.wanted,
-        slots=slots_of(spec, memory.learned),
+        slots=slots,
+        granted=money.granted(observed.reading, new_replicas=0) if isinstance(observed.reading, Reading) else None,
+        wake_at=money.wake_at,
         reason=Reason.PAUSED,
         message=f"spec.mode is Paused: {number(observed.wanted, 'replica')} held",
         undrain=marked_besides(fleet),  # held replicas are to work

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pool_operator.engine.growth import MOST_GROWTH, context_of, keys, rates
-from pool_operator.engine.state import Histogram, Traffic
+from pool_operator.engine.state import Traffic
 
 START_FACTOR: Final = 2.0
 SUREST: Final = 0.95
@@ -53,36 +53,21 @@ def headroom_of(wait_value: float, traffic: Traffic, cold_seconds: float, now: f
     hold_from = 1.0 / (1.0 + wait_value)
     start_from = min(SUREST, START_FACTOR * hold_from)
     expected = min(MOST_EXPECTED, rates(traffic, now)[0] * cold_seconds)
-    learned = [
-        _Tail(traffic.growth[key]) for key in keys(context_of(traffic, cold_seconds, now)) if key in traffic.growth
-    ]
+    learned = [traffic.growth[key] for key in keys(context_of(traffic, cold_seconds, now)) if key in traffic.growth]
+    left = [histogram.total for histogram in learned]
     start = hold = 0
-    term, below = math.exp(-expected), 0.0
+    term, chance_of_more = math.exp(-expected), 1.0
     for jobs in range(1, MOST_GROWTH + 1):
-        below += term
+        chance_of_more -= term
         term *= expected / jobs
-        chance = max(0.0, 1.0 - below)
-        for tail in learned:
-            chance = tail.next(chance)
+        chance = max(0.0, chance_of_more)
+        for at, histogram in enumerate(learned):  # coarsest first, each backed by the one before
+            if jobs <= len(histogram.weights):
+                left[at] -= histogram.weights[jobs - 1]
+            chance = (left[at] + BACK_OFF * chance * histogram.unit) / (histogram.total + BACK_OFF * histogram.unit)
         if chance >= start_from:
             start = jobs
         if chance < hold_from:
             break
         hold = jobs
     return Headroom(start=start, hold=hold)
-
-
-class _Tail:
-    """P(growth >= j) for j = 1, 2, 3 …, of one histogram, backed by a coarser chance."""
-
-    __slots__ = ("_at", "_count", "_left", "_unit", "_weights")
-
-    def __init__(self, histogram: Histogram) -> None:
-        self._weights, self._unit = histogram.weights, histogram.unit
-        self._left, self._count, self._at = histogram.total, histogram.total / histogram.unit, 0
-
-    def next(self, coarser: float) -> float:
-        if self._at < len(self._weights):
-            self._left -= self._weights[self._at]
-            self._at += 1
-        return (max(0.0, self._left) / self._unit + BACK_OFF * coarser) / (self._count + BACK_OFF)

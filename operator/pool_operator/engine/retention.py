@@ -5,14 +5,14 @@ Level k is the k-th replica. Replicas are alike, so it is levels that are needed
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from pool_operator.engine.demand import Demand, replicas_for
 from pool_operator.engine.fleet import Fleet
 from pool_operator.engine.headroom import Headroom, break_even_seconds, headroom_of
 from pool_operator.engine.state import Clocks, Levels, Memory, Stillness
-from pool_operator.engine.stillness import scene_of, settled_demand, settled_headroom
+from pool_operator.engine.stillness import scene_of, settled_demand, settled_replicas
 from pool_operator.engine.types import Observed, PoolSpec
 
 SHORTEST_STAY: Final = 0.05
@@ -27,6 +27,8 @@ class Wish:
     replicas: int
     for_work: int
     slots: int  # for work
+    levels: Levels
+    stillness: Stillness
     until: float | None = None  # when the next clock of a replica that only waits runs out
 
     @property
@@ -35,9 +37,17 @@ class Wish:
 
 
 def wish_of(
-    spec: PoolSpec, observed: Observed, fleet: Fleet, demand: Demand, memory: Memory, slots: int, now: float
-) -> tuple[Wish, Memory]:
-    """From slots that are needed, and spares worth their cost, to replicas.
+    spec: PoolSpec,
+    observed: Observed,
+    fleet: Fleet,
+    demand: Demand,
+    memory: Memory,
+    *,
+    slots: int,
+    minimum: int,
+    now: float,
+) -> Wish:
+    """From slots that are needed, and spares worth their cost, to replicas; `slots`: of a new one; `minimum`: kept anyway.
 
     4 jobs run on 6 replicas of 1 slot, 1 spare is worth starting and 3 are worth keeping: all 6 stay; of 9, 7 would; with
     4 there, 5 are wanted.
@@ -49,28 +59,28 @@ def wish_of(
     have = max(fleet.usable, observed.wanted - fleet.stuck)
 
     limit = break_even_seconds(spec.wait_value, cold)
-    base = max(spec.min_replicas, for_work)
+    base = max(minimum, for_work)
     idle = idle_clocks(memory.levels.idle, base=base, have=have, limit=limit, now=now)
     headroom = up_to_the_guard(headroom_of(spec.wait_value, memory.traffic, cold, now), idle, slots, needed)
-    headroom = settled_headroom(before, scene, demand, headroom)
 
     need = max(for_work, replicas_for(needed + headroom.start, fleet, slots)) if headroom.start else for_work
     top = max(need, replicas_for(needed + headroom.hold, fleet, slots)) if headroom.hold else need
     times = needed_clocks(memory.levels.needed, need=need, have=have, now=now)
     stay = SHORTEST_STAY * cold if spec.wait_value > 0.0 else 0.0
     replicas = kept(times, need=need, top=top, have=have, stay=stay, now=now)
+    replicas = settled_replicas(before, scene, demand, replicas)
 
     ends = [at + stay for at in times.times[: replicas - need]]
     ends += [at + limit for at in idle.times[: max(0, replicas - base)] if at != OFF]
     if replicas > for_work and memory.traffic.last_arrival_at is not None:
         ends.append(memory.traffic.last_arrival_at + limit)
-    wish = Wish(
-        replicas=replicas, for_work=for_work, slots=needed, until=min((at for at in ends if at > now), default=None)
-    )
-    return wish, replace(
-        memory,
+    return Wish(
+        replicas=replicas,
+        for_work=for_work,
+        slots=needed,
         levels=Levels(needed=times, idle=idle),
-        stillness=Stillness(scene=scene, demand_slots=needed, start=headroom.start, hold=headroom.hold),
+        stillness=Stillness(scene=scene, demand_slots=needed, replicas=replicas),
+        until=min([at for at in ends if at > now], default=None),
     )
 
 

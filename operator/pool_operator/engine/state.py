@@ -89,8 +89,7 @@ class Stillness:
 
     scene: tuple[float, ...] = ()
     demand_slots: int = 0
-    start: int = 0
-    hold: int = 0
+    replicas: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

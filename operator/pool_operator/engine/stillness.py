@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pool_operator.engine.demand import Demand
 from pool_operator.engine.fleet import Fleet
-from pool_operator.engine.headroom import Headroom
 from pool_operator.engine.state import Memory, Stillness
 from pool_operator.engine.types import PoolSpec
 
@@ -36,10 +35,11 @@ def settled_demand(before: Stillness, scene: tuple[float, ...], demand: Demand) 
     return max(before.demand_slots, demand.slots) if demand.calls and scene == before.scene else demand.slots
 
 
-def settled_headroom(before: Stillness, scene: tuple[float, ...], demand: Demand, headroom: Headroom) -> Headroom:
-    """At most as before, if nothing has happened; and just as before while something waits."""
+def settled_replicas(before: Stillness, scene: tuple[float, ...], demand: Demand, replicas: int) -> int:
+    """If nothing has happened: at least as many as before while something waits, at most as many when nothing does.
+
+    A job waits, 2 replicas were wanted, then 1: 2. Nothing waits, 1 was wanted as a spare, then 2: 1.
+    """
     if scene != before.scene:
-        return headroom
-    if demand.calls:
-        return Headroom(start=before.start, hold=before.hold)
-    return Headroom(start=min(before.start, headroom.start), hold=min(before.hold, headroom.hold))
+        return replicas
+    return max(before.replicas, replicas) if demand.calls else min(before.replicas, replicas)
