@@ -188,13 +188,14 @@ def broken_promises(report: Json, *, spoken: bool, peak: int | None) -> list[str
     """A sentence for each number that is not as promised.
 
     The word error rate counts for spoken clips only, whose words are known; peak None promises no number of replicas.
+    A few clips may bring a spare replica beyond one for each.
     """
     wrong = [f"{name} is {report[name]}, not 0" for name in NONE_OF if report[name]]
     if report["finished"] != report["jobs"]:
         wrong.append(f"{report['finished']} of {report['jobs']} jobs are finished, not all")
     if report["final_replicas"]:
         wrong.append(f"{report['final_replicas']} replicas are left")
-    if peak is not None and report["peak_replicas"] != peak:
+    if peak is not None and report["peak_replicas"] < peak:
         wrong.append(f"the peak was {report['peak_replicas']} replicas, not {peak}")
     if spoken:
         rate = report["word_error_rate"]

@@ -62,6 +62,7 @@ class FakeBackend:
         self.applied: list[tuple[str, int]] = []
         self.killed: list[str] = []
         self.done: list[str] = []
+        self.hurried: set[str] = set()  # replicas whose job ends now
         self.conflicts = 0  # answer so many applies with a conflict
         self.peak = 0
         self.deadlines: dict[str, float] = {}
@@ -220,7 +221,7 @@ class FakeBackend:
         one.running[claimed.job_id] = claimed
         began = time.monotonic()
         end = began + self.job_seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and one.id not in self.hurried:
             await asyncio.sleep(0.02)
             with suppress(RedisError, OSError):
                 await self._report(one, incarnation)

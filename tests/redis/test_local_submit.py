@@ -73,7 +73,8 @@ def test_the_demo_with_a_few_clips_keeps_its_promises(demo_home):
     run = demo(demo_home, "--clips", "3")
     assert run.returncode == 0, run.stderr
     report = json.loads((demo_home / "build" / "demo" / "report.json").read_text())
-    assert (report["jobs"], report["finished"], report["peak_replicas"], report["final_replicas"]) == (3, 3, 3, 0)
+    assert (report["jobs"], report["finished"], report["final_replicas"]) == (3, 3, 0)
+    assert 3 <= report["peak_replicas"] <= 10
     assert report["word_error_rate"] <= 0.25
     assert len(list((demo_home / "build" / "demo" / "transcripts").glob("*.txt"))) == 3
 
