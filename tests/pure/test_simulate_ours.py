@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.pure.simulate_builders import ours, terms, trace
@@ -113,6 +114,32 @@ def test_jobs_of_one_queue_start_in_the_order_in_which_they_came(jobs):
     world, _ = run_ours(trace(*jobs), ours(), Terms(cold_start_seconds=30, max_replicas=3))
 
     assert world.began == sorted(world.began)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    jobs=st.lists(st.tuples(st.floats(0, 200_000), st.floats(1, 3_600)), min_size=1, max_size=60).map(sorted),
+    hard=st.floats(2.5, 12),
+    slots=st.integers(1, 3),
+)
+def test_no_day_costs_more_than_its_hard_budget_and_all_is_done_in_the_end(jobs, hard, slots):
+    budget = Budget(price_per_replica_hour=1.0, daily_hard=hard)
+    pool = ours(budget=budget, job_timeout_seconds=3_600.0)
+
+    result = simulate(trace(*jobs), pool, Terms(max_replicas=10, slots=slots, price_per_replica_hour=1.0))
+
+    assert max(day.cost for day in result.days) <= hard
+    assert result.unfinished == 0
+
+
+def test_a_backfill_goes_on_day_by_day_within_its_daily_money():
+    budget = Budget(price_per_replica_hour=0.36, daily_soft=10.0, daily_hard=15.0)
+    pool = ours(budget=budget, max_concurrent=10)
+
+    result = simulate(trace(*[(0.0, 1_200.0)] * 200), pool, terms(cold_start_seconds=60.0, price_per_replica_hour=0.36))
+
+    assert [day.ended for day in result.days] == [83, 83, 34]
+    assert max(day.cost for day in result.days) == pytest.approx(10, abs=0.1)
 
 
 def test_the_same_run_twice_is_the_same():

@@ -213,7 +213,11 @@ class _Driver:
     # --- acting ---------------------------------------------------------------------------------------------------
 
     def _apply(self, decision: Decision) -> bool:
-        """True: jobs have started that the decision did not see."""
+        """True: something is different from what the decision saw, so that another one must follow it.
+
+        That replicas were created, or have gone, wakes the product too; it changes nothing but the counting of money, so
+        it is left out without a budget: it would make half of all calls.
+        """
         world = self.world
         if self._claims is not None:
             self._claims.grant(decision.granted)
@@ -234,7 +238,7 @@ class _Driver:
         elif decision.replicas < current:
             world.scale_actions += self._lower(decision, current - decision.replicas)
         world.assign()
-        return world.waiting < began
+        return world.waiting < began or (self._spec.budget is not None and world.pods != current)
 
     def _lower(self, decision: Decision, surplus: int) -> bool:
         """Of those that were marked, the empty ones go, as many as are too many."""
