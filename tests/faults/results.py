@@ -10,6 +10,7 @@ from rq.results import Result
 from rq.serializers import JSONSerializer
 
 from pool_contract import keys
+from pool_contract.messages import RunOutcome, RunRecord
 
 PREFIX = keys.DEFAULT_PREFIX
 
@@ -44,6 +45,13 @@ def look(redis, jobs):
         "ran more than once": sum(count > 1 for count in starts.values()),
         "ran to the end twice, one result dropped": sum(count > 1 for count in ends.values()),
     }
+
+
+def recorded(redis, pool):
+    """Job id -> how often the pool's stream of ended runs says that it finished. It keeps about the last 2000 runs."""
+    texts = (fields[b"run"] for _, fields in redis.xrange(keys.runs(PREFIX, pool)))
+    records = map(RunRecord.model_validate_json, texts)
+    return Counter(one.job for one in records if one.outcome is RunOutcome.FINISHED)
 
 
 def run_log(redis):

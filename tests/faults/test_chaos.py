@@ -7,8 +7,8 @@ import random
 
 import pytest
 from tests.faults.chaos import PREFIX, Chaos, readers
-from tests.faults.crew import QUEUES
-from tests.faults.results import look
+from tests.faults.crew import POOL_UID, QUEUES
+from tests.faults.results import look, recorded
 
 from pool_contract import keys
 
@@ -26,6 +26,7 @@ def test_no_job_is_lost_and_each_has_one_result(durable, tmp_path, capsys):
         with readers(durable):
             chaos.run(faults=FAULTS, jobs=JOBS)
         seen = look(chaos.redis, chaos.jobs)
+        records = recorded(chaos.redis, POOL_UID)
         in_registries = sum(chaos.redis.zcard(keys.finished(PREFIX, queue)) for queue in QUEUES)
     finally:
         chaos.close()
@@ -36,6 +37,8 @@ def test_no_job_is_lost_and_each_has_one_result(durable, tmp_path, capsys):
     assert seen["successes"] == {1: JOBS}
     assert seen["failures"] == 0
     assert in_registries == JOBS
+    assert set(records.values()) == {1}, "each run is recorded once"
+    assert len(records) >= min(JOBS, 1000), "and none is left out; of many, about the last 2000 runs are kept"
     assert seen["left behind"] == []
     assert seen["started"] == JOBS
     assert seen["ran more than once"] > 0, "the faults met no running job"
