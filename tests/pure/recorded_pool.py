@@ -53,7 +53,7 @@ class RecordedPool:
         self.per_second = arrivals_per_second
         self._waiting = {queue.name: [] for queue in spec.queues}
         self._replicas = {}
-        self._runs = {}  # replica -> [(queue, since, until)]
+        self._runs = {}  # replica -> [(queue, since, until, arrived)]
         self._ended = []
         self._number = 0
         self._away_until = 0.0
@@ -96,10 +96,7 @@ class RecordedPool:
         for name, runs in self._runs.items():
             for run in [run for run in runs if run[2] <= self.now]:
                 runs.remove(run)
-                self._number += 1
-                outcome = RunOutcome.FAILED if self.random.random() < 0.1 else RunOutcome.FINISHED
-                ended = Ended((int(self.now * 1000), self._number), self.now, self.now - run[1], outcome, run[0])
-                self._ended = [*self._ended[-20:], ended]
+                self._end(run, RunOutcome.FAILED if self.random.random() < 0.1 else RunOutcome.FINISHED)
             replica = self._replicas[name]
             while (
                 replica.phase is ReplicaPhase.READY and not replica.drained and len(runs) < self.spec.slots_per_replica
@@ -107,10 +104,15 @@ class RecordedPool:
                 queue = next((queue for queue, jobs in self._waiting.items() if jobs), None)
                 if queue is None:
                     break
-                self._waiting[queue].pop(0)
-                runs.append((queue, self.now, self.now + self.random.uniform(5, 200)))
-            runs_now = tuple(Run(since) for _, since, _ in runs)
+                arrived = self._waiting[queue].pop(0)
+                runs.append((queue, self.now, self.now + self.random.uniform(5, 200), arrived))
+            runs_now = tuple(Run(run[1]) for run in runs)
             self._replicas[name] = replace(self._replicas[name], claims=len(runs), runs=runs_now)
+
+    def _end(self, run, outcome):
+        self._number += 1
+        ended = Ended((int(self.now * 1000), self._number), self.now, self.now - run[1], outcome, run[0])
+        self._ended = [*self._ended[-20:], ended]
 
     def _odd_event(self):
         event = self.random.choice(("away", "spec", "shuffle", "memory", "short"))
@@ -125,7 +127,9 @@ class RecordedPool:
         elif event == "memory" and self._replicas:
             gone = self.random.choice(list(self._replicas))
             self._replicas.pop(gone)
-            self._runs.pop(gone)
+            for run in self._runs.pop(gone):  # its jobs go back to the heads of their queues
+                self._end(run, RunOutcome.LOST)
+                self._waiting[run[0]].insert(0, run[3])
 
     def observed(self):
         reading = Unknown(since=self._away_until - 120, why="Redis is away")

