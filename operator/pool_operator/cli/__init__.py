@@ -19,6 +19,10 @@ COMMANDS: Final = {
     "status": ("pool_operator.cli.status", "Show pools, their queues, replicas and last decision."),
     "explain": ("pool_operator.cli.explain", "Say why a pool has, or had, its replicas."),
     "replay": ("pool_operator.cli.replay", "Decide again over what was recorded, or with other settings."),
+    "simulate": (
+        "pool_operator.cli.simulate",
+        "Run the engine on recorded or generated jobs, beside other autoscalers.",
+    ),
     "report": ("pool_operator.cli.report", "Say what a pool did and cost in a month."),
     "export": ("pool_operator.cli.export", "Write a pool's ledger, or its jobs as a trace."),
     "operator": ("pool_operator.cli.operator", "Run the operator in a cluster."),
@@ -31,6 +35,7 @@ EXTRAS: Final = {
     "submit": "client",
     "jobs": "client",
     "status": "client",
+    "simulate": "simulate",
     "replay": "simulate",
     "operator": "operator",
     "worker": "worker",

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from pool_operator.simulate.result import Result
 
@@ -59,6 +60,7 @@ def waits(results: Sequence[Result]) -> str:
         share = [min(1.0, (place * step + 1) / len(ordered)) for place in range(len(shown) - 1)] + [1.0]
         panel.step(shown, share, where="post", label=label(result), **_line(result))
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(ScalarFormatter())
     panel.set_xlabel(f"seconds waited ({SHORTEST_WAIT_SECONDS:g} stands for less)")
     panel.set_ylabel("share of jobs")
     panel.grid(alpha=0.3)
@@ -81,6 +83,8 @@ def cost_against_wait(results: Sequence[Result]) -> str:
     if oracle:
         panel.axvline(oracle / HOUR, color=INK["peer"], linestyle=":", label="clairvoyant, nobody waits")
     panel.set_yscale("log")
+    panel.yaxis.set_major_formatter(ScalarFormatter())
+    panel.yaxis.set_minor_formatter(ScalarFormatter())
     panel.set_xlabel("replica-hours")
     panel.set_ylabel(f"mean wait, seconds ({SHORTEST_WAIT_SECONDS:g} stands for less)")
     panel.grid(alpha=0.3)
