@@ -170,11 +170,12 @@ def test_a_budget_that_never_pays_a_job_is_told():
     assert "raise spec.budget or lower spec.jobs.timeoutSeconds" in message
 
 
-def test_the_rest_may_be_promised_to_what_runs():
+def test_where_money_is_left_but_binds_it_is_told_and_so_is_a_day_s_share_that_is_used_up():
     bound = replace(DECISION, reason=Reason.BUDGET_EXHAUSTED, without=((Limit.BUDGET, 4),))
-    status, reason, message = available(bound)
-    assert (status, reason) == ("False", "BudgetExhausted")
-    assert "promised to the jobs that run" in message
+    assert available(bound) == ("True", "Ok", "money is left, but not for as many replicas as the work asks for")
+    status, reason, message = available(replace(bound, replicas=0))
+    assert (status, reason) == ("False", "SoftBudgetExhausted")
+    assert message.endswith("kept for later days of the month; it goes on by itself when 2025-11-26 begins in UTC")
 
 
 @pytest.mark.parametrize(

@@ -109,13 +109,15 @@ def budget_available(budget: Budget | None, spend: Spend, decision: Decision, *,
         until = max(one.ends for one, _, _ in gone)
         when = f"; it goes on by itself when {until} begins in {budget.time_zone}" if until else ""
         return ("False", str(reason), f"no money is left for another job: {fields}{when}")
-    if Limit.BUDGET in {decision.limited_by, *(limit for limit, _ in decision.without)}:
-        message = (
-            "what is left of spec.budget is promised to the jobs that run, or kept for later days: it goes on by itself "
-            "when they end, or with the next day"
-        )
-        return ("False", str(ConditionReason.BUDGET_EXHAUSTED), message)
-    return ("True", str(ConditionReason.OK), "money is left for the day and the month")
+    if Limit.BUDGET not in {decision.limited_by, *(limit for limit, _ in decision.without)}:
+        return ("True", str(ConditionReason.OK), "money is left for the day and the month")
+    if decision.replicas:
+        return ("True", str(ConditionReason.OK), "money is left, but not for as many replicas as the work asks for")
+    message = (
+        "what is left of spec.budget.monthly is kept for later days of the month; it goes on by itself when "
+        f"{both[0].ends} begins in {budget.time_zone}"
+    )
+    return ("False", str(ConditionReason.SOFT_BUDGET_EXHAUSTED), message)
 
 
 # --- the checkpoint -----------------------------------------------------------------------------------------------
