@@ -319,7 +319,7 @@ def test_paused_does_not_act():
 
 
 def test_the_window_keeps_the_highest_wish_of_its_time():
-    pool, memory = spec(scale_down_window_seconds=60), FRESH
+    pool, memory = spec(scale_down_window_seconds=60, wait_value=0.0), FRESH
     replicas = [replica() for _ in range(5)]
     got = []
     for second, jobs in ((0, 5), (10, 3), (20, 2), (59, 2), (60, 2), (70, 2), (80, 2)):
@@ -329,7 +329,7 @@ def test_the_window_keeps_the_highest_wish_of_its_time():
 
 
 def test_the_window_says_so_and_asks_to_be_woken_at_its_end():
-    pool = spec(scale_down_window_seconds=300)
+    pool = spec(scale_down_window_seconds=300, wait_value=0.0)
     _, memory = decide(pool, seen(reading(4), *IDLE[:4]), FRESH, NOW)
     decision, _ = decide(pool, seen(reading(0, 1), *IDLE[:3], BUSY[0]), memory, NOW + 100)
     assert (decision.replicas, decision.reason, decision.wake_at) == (4, Reason.STABILIZING, NOW + 300)
