@@ -154,7 +154,7 @@ def _replacing(
         (one for one in fleet.active if one.phase is ReplicaPhase.STARTING), key=lambda one: one.removal_rank
     )
     due = takewhile(
-        lambda one: one.id in silent and now >= _replace_at(one, truth, cold_starts) and one.claims is not None,
+        lambda one: one.id in silent and now >= _replace_at(one, truth, cold_starts) and one.claims == 0,
         starting,
     )
     return replace(truth, replacing=tuple(one.id for one in due)[: _share(len(fleet.active))])
