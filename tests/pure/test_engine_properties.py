@@ -156,8 +156,8 @@ def test_more_work_never_means_fewer_replicas_nor_more_marks(pool, observed, mem
 def test_work_that_waits_finds_a_replica_that_takes_it(pool, observed, memory):
     """Liveness: somebody is there, or asked for, who carries no mark; or the cluster gives nobody, and is asked again."""
     assume(pool.max_replicas and observed.reading.queues["jobs"].waiting)
-    found, _ = decide(pool, observed, memory, NOW)
-    asks_again = found.limited_by is Limit.CAPACITY and found.wake_at is not None
+    found, after = decide(pool, observed, memory, NOW)
+    asks_again = after.capacity.ceiling is not None and found.wake_at is not None
     assert max(found.replicas, len(active(observed))) > len(found.drain) or asks_again
 
 
