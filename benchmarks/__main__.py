@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("reaction", "overhead", "idle")
+NAMES = ("reaction", "overhead", "idle", "decision")
 
 
 def main() -> int:
