@@ -379,8 +379,10 @@ def test_a_quota_is_reported_in_the_servers_words(namespace):
         problem = h.view(POOL).capacity_problem
         assert problem.reason is ConditionReason.FAILED_CREATE
         assert "exceeded quota: few" in problem.message
+        assert h.view(POOL).refused
         await h.drive(POOL, 2, until=lambda view: view.wanted == 2, what="no longer asked for")
         assert len(h.view(POOL).replicas) == 2
+        assert not h.view(POOL).refused
 
     run(namespace, scenario)
 

@@ -232,6 +232,18 @@ def test_a_lone_start_that_is_only_slow_comes_through_in_the_end():
     assert Slow(0, most=1).run(3 * 3600).ready == 1
 
 
+def test_an_old_replica_that_crashed_is_given_the_time_of_a_start():
+    crashed = starting("crashed", created_at=NOW - 86_400, restarted_at=NOW - 60)
+    found, _ = decide(spec(max_replicas=2), seen(reading(50, 1), replica("a", 1), crashed), FRESH, NOW)
+    assert (found.replicas, found.drain, found.inputs["stuck"]) == (2, (), 0)
+
+
+def test_a_starting_replica_that_holds_a_job_is_never_replaced():
+    odd = starting("odd", claims=1, created_at=NOW - 86_400)
+    found, _ = decide(spec(max_replicas=2), seen(reading(50, 2), replica("a", 1), odd), FRESH, NOW)
+    assert (found.replicas, found.drain) == (2, ())
+
+
 def test_no_replica_is_replaced_out_of_the_order_in_which_the_backend_removes():
     """It would remove the young one, which is on its way."""
     old, young = (

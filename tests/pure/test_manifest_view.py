@@ -167,6 +167,15 @@ def test_no_room_and_a_failing_start_are_told_apart():
     }
 
 
+def test_a_container_that_was_started_again_begins_anew():
+    crashed = ended("OOMKilled", 137, EARLY)["containerStatuses"][0] | {"restartCount": 1}
+    waits = {"containerStatuses": [crashed]}
+    runs = {"containerStatuses": [crashed | {"state": {"running": {"startedAt": LATE}}}]}
+    first = {"containerStatuses": [{"name": "worker", "restartCount": 0, "state": {"running": {"startedAt": LATE}}}]}
+    found = [view(facts(pod("a", ready=False, status=one))).replicas[0].restarted_at for one in (waits, runs, first)]
+    assert found == [NOW, NOW + 3600, None]
+
+
 def test_an_older_fact_never_replaces_a_newer_one_nor_brings_a_deleted_one_back():
     kept, _, woken = cache()
     kept.put_pod(pod("a", version=5, ready=True))

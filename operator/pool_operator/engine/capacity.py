@@ -22,9 +22,9 @@ from itertools import takewhile
 from typing import Final
 
 from pool_operator.engine.fleet import Fleet
-from pool_operator.engine.starts import given_up_at, patience_seconds
+from pool_operator.engine.starts import begun_at, given_up_at, patience_seconds
 from pool_operator.engine.state import CapacityTruth, ColdStarts, Memory
-from pool_operator.engine.types import Blocked, Observed, Replica, ReplicaPhase
+from pool_operator.engine.types import Blocked, Observed, Replica
 
 FIRST_BACKOFF_SECONDS: Final = 60.0
 LONGEST_BACKOFF_SECONDS: Final = 1800.0
@@ -43,18 +43,18 @@ def learn_capacity(
 
 def room(truth: CapacityTruth, fleet: Fleet) -> int | None:
     """Most replicas to ask for now; None: whatever is wanted."""
-    here = {one.id for one in fleet.active}
-    bounds = [len(here) - len(here.intersection(truth.replacing))] if truth.replacing else []
-    if truth.ceiling is not None:
-        bounds.append(truth.ceiling + truth.probe)
-    return min(bounds, default=None)
+    ceiling = None if truth.ceiling is None else truth.ceiling + truth.probe
+    if not truth.replacing:
+        return ceiling
+    without = len(fleet.active) - sum(one.id in truth.replacing for one in fleet.coming)
+    return without if ceiling is None else min(ceiling, without)
 
 
 def capacity_wake_at(fleet: Fleet, memory: Memory, now: float) -> float | None:
     """When a start is given up, the next probe is due, or a shortage is forgotten: nothing else might happen then."""
     truth = memory.capacity
-    times = [*given_up_at(fleet.active, memory.cold_starts, truth).values()]
-    times += [_replace_at(one, truth, memory.cold_starts) for one in fleet.active if one.id in fleet.stuck_ids]
+    times = [*given_up_at(fleet.coming, fleet.last_ready_at, memory.cold_starts, truth).values()]
+    times += [_replace_at(one, truth, memory.cold_starts) for one in fleet.coming if one.id in fleet.stuck_ids]
     if truth.ceiling is not None and not truth.probe and truth.probe_at is not None:
         times.append(truth.probe_at)
     if truth.unasked_since is not None:
@@ -74,7 +74,7 @@ def _share(count: int) -> int:
 def _failing(fleet: Fleet, truth: CapacityTruth, now: float) -> CapacityTruth:
     """Since when each start fails: a container that crashes runs for moments in between, which is no success."""
     known = dict(truth.failing)
-    failing = tuple((one.id, known.get(one.id, now)) for one in fleet.active if one.blocked is Blocked.FAILING)
+    failing = tuple((one.id, known.get(one.id, now)) for one in fleet.coming if one.blocked is Blocked.FAILING)
     return truth if failing == truth.failing else replace(truth, failing=failing)
 
 
@@ -82,8 +82,8 @@ def _failing(fleet: Fleet, truth: CapacityTruth, now: float) -> CapacityTruth:
 
 
 def _ceiling(observed: Observed, fleet: Fleet, truth: CapacityTruth, now: float) -> CapacityTruth:
-    ready = sum(one.phase is ReplicaPhase.READY for one in fleet.active)
-    held_up = {one.blocked for one in fleet.active if one.blocked is not None and one.id in fleet.stuck_ids}
+    ready = len(fleet.active) - len(fleet.coming)
+    held_up = {one.blocked for one in fleet.coming if one.blocked is not None and one.id in fleet.stuck_ids}
     if observed.refused or held_up:
         pending = not observed.refused and Blocked.FAILING not in held_up
         return _short(observed, fleet, truth, ready, now, pending=pending)
@@ -137,31 +137,27 @@ def _replacing(
     others otherwise. They are marked and given back, and what is wanted is asked for anew when they are gone. Each round
     in a row without a success waits twice as long: a start that is only slow comes through in the end.
     """
-    ready_at = max((one.ready_at for one in fleet.active if one.ready_at is not None), default=-math.inf)
-    if truth.replaced and truth.replaced_at is not None and ready_at > truth.replaced_at:
+    if truth.replaced and (fleet.last_ready_at or 0.0) > (truth.replaced_at or 0.0):
         truth = replace(truth, replaced=0)
     if truth.replacing:
-        left = {one.id for one in fleet.active if one.phase is ReplicaPhase.STARTING}
+        left = {one.id for one in fleet.coming}
         here = tuple(name for name in truth.replacing if name in left)
         if here:
             return replace(truth, replacing=here)
         return replace(truth, replacing=(), replaced_at=now, replaced=truth.replaced + 1)
     steady = observed.wanted == len(fleet.active) and not observed.lowering_blocked
-    silent = fleet.stuck_ids - {one.id for one in fleet.active if one.blocked is not None}
+    silent = fleet.stuck_ids - {one.id for one in fleet.coming if one.blocked is not None}
     if not steady or not silent:
         return truth
-    starting = sorted(
-        (one for one in fleet.active if one.phase is ReplicaPhase.STARTING), key=lambda one: one.removal_rank
-    )
     due = takewhile(
         lambda one: one.id in silent and now >= _replace_at(one, truth, cold_starts) and one.claims == 0,
-        starting,
+        sorted(fleet.coming, key=lambda one: one.removal_rank),
     )
     return replace(truth, replacing=tuple(one.id for one in due)[: _share(len(fleet.active))])
 
 
 def _replace_at(one: Replica, truth: CapacityTruth, cold_starts: ColdStarts) -> float:
     """When a silent, stuck start is worth another try."""
-    long = one.created_at + patience_seconds(cold_starts) * 2.0 ** min(truth.replaced, 10)
+    long = begun_at(one) + patience_seconds(cold_starts) * 2.0 ** min(truth.replaced, 10)
     again = -math.inf if truth.replaced_at is None else truth.replaced_at + backoff_seconds(truth.replaced)
     return max(long, again)

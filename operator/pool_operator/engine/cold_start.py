@@ -19,7 +19,8 @@ def learn_cold_starts(starts: ColdStarts, fleet: Fleet) -> ColdStarts:
 
     The first one measured replaces the first guess of 60 s; later each weighs 20 %, so that a change settles within
     about five. One that the cluster held up until it was called stuck waited for something else than its start, and
-    teaches nothing. What was ready before the first decision ever is only noted: who knows what its clock had seen.
+    teaches nothing; nor does one that was started again in its place. What was ready before the first decision ever is
+    only noted: who knows what its clock had seen.
     """
     stuck = starts.stuck
     if fleet.stuck or stuck:
@@ -34,7 +35,7 @@ def learn_cold_starts(starts: ColdStarts, fleet: Fleet) -> ColdStarts:
     if known is not None:
         new = [one for one in fleet.active if one.ready_at is not None and one.ready_at > known]
         for one in sorted(new, key=lambda one: (one.ready_at, one.id)):
-            if one.id not in starts.stuck and one.ready_at is not None:
+            if one.id not in starts.stuck and one.ready_at is not None and one.restarted_at is None:
                 starts = _taken_in(starts, one.ready_at - one.created_at)
     return replace(starts, ready_until=until, stuck=stuck)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pool_operator.engine.starts import stuck_starts
+from pool_operator.engine.starts import given_up_at
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Observed, Replica, ReplicaPhase, Run
 
@@ -23,6 +23,7 @@ class Fleet:
     busy: int  # active replicas that hold a job, or may hold one
     silent: int  # active replicas that should have told what they run, and have not
     stuck_ids: frozenset[str] = frozenset()  # active replicas that do not start: not capacity
+    coming: tuple[Replica, ...] = ()  # active replicas that cannot work yet, the stuck ones among them
     had: int = 0  # active replicas that the cluster has given, or gives without a complaint
     marked: int = 0  # active replicas that carry a drain mark
     ready_slots: int = 0  # of replicas that can claim
@@ -74,7 +75,8 @@ def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
                 free_slots += slots - held
         if one.ready_at is not None and (last_ready_at is None or one.ready_at > last_ready_at):
             last_ready_at = one.ready_at
-    stuck = stuck_starts(active, memory.cold_starts, memory.capacity, now) if starting else frozenset[str]()
+    ends = given_up_at(starting, last_ready_at, memory.cold_starts, memory.capacity)
+    stuck = frozenset(name for name, at in ends.items() if at <= now)
     return Fleet(
         active=tuple(active),
         claims=claims,
@@ -82,6 +84,7 @@ def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
         busy=busy,
         silent=silent,
         stuck_ids=stuck,
+        coming=tuple(starting),
         had=len(active) - sum(one.blocked is not None or one.id in stuck for one in starting),
         marked=marked,
         ready_slots=ready_slots,

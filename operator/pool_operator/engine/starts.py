@@ -8,7 +8,7 @@ from typing import Final
 
 from pool_operator.engine.histogram import LogBins, quantile
 from pool_operator.engine.state import CapacityTruth, ColdStarts
-from pool_operator.engine.types import Blocked, Replica, ReplicaPhase
+from pool_operator.engine.types import Blocked, Replica
 
 SECONDS: Final = LogBins(low=1.0, high=1800.0, count=48)
 """Cold starts as they are measured stay within these bounds: 1 s to 30 min."""
@@ -30,30 +30,29 @@ def patience_seconds(cold_starts: ColdStarts) -> float:
     return max(LONG_START * quantile(cold_starts.seconds, SECONDS, LONG), SHORTEST_PATIENCE_SECONDS)
 
 
-def given_up_at(active: Sequence[Replica], cold_starts: ColdStarts, truth: CapacityTruth) -> Mapping[str, float]:
+def begun_at(one: Replica) -> float:
+    """When its present start began."""
+    return one.created_at if one.restarted_at is None else one.restarted_at
+
+
+def given_up_at(
+    coming: Sequence[Replica], started_last: float | None, cold_starts: ColdStarts, truth: CapacityTruth
+) -> Mapping[str, float]:
     """When each starting replica will be called stuck if it goes on as it does.
 
-    Created at 1000, cold starts of a minute: at 1600 if the cluster finds no place for it, or if another one created at
-    the same time has started; at 2200 if nobody has started since and the cluster says nothing. One whose start fails,
-    seen first at 1100: at 1220.
+    Created at 1000, cold starts of a minute: at 1600 if the cluster finds no place for it, or if another one has started
+    since (`started_last`); at 2200 if nobody has and the cluster says nothing. One whose start fails, seen first at 1100:
+    at 1220.
     """
-    starting = [one for one in active if one.phase is ReplicaPhase.STARTING]
-    if not starting:
+    if not coming:
         return {}
     patience, failing_since = patience_seconds(cold_starts), dict(truth.failing)
-    started_last = max((one.ready_at for one in active if one.ready_at is not None), default=-math.inf)
 
     def end(one: Replica) -> float:
-        if one.blocked is None and started_last <= one.created_at:
-            return one.created_at + ALONE * patience
+        begun = begun_at(one)
+        if one.blocked is None and (started_last is None or started_last <= begun):
+            return begun + ALONE * patience
         failing = failing_since.get(one.id, math.inf) if one.blocked is Blocked.FAILING else math.inf
-        return min(one.created_at + patience, failing + FAILING_SECONDS)
+        return min(begun + patience, failing + FAILING_SECONDS)
 
-    return {one.id: end(one) for one in starting}
-
-
-def stuck_starts(
-    active: Sequence[Replica], cold_starts: ColdStarts, truth: CapacityTruth, now: float
-) -> frozenset[str]:
-    """Ids of replicas that are not to be counted on."""
-    return frozenset(name for name, at in given_up_at(active, cold_starts, truth).items() if at <= now)
+    return {one.id: end(one) for one in coming}

@@ -183,6 +183,7 @@ class Replica:
     phase: ReplicaPhase
     created_at: float
     ready_at: float | None = None
+    restarted_at: float | None = None  # when it was last started again in its place, after a crash
     slots: int = 1
     claims: int | None = 0  # None: not known (no reading since it appeared)
     runs: tuple[Run, ...] = ()  # of its claims, those whose start is known

@@ -21,6 +21,7 @@ from pool_operator.names import (
     LABEL_POOL_UID,
     MANAGED_BY,
     REPLICAS_FIELD_MANAGER,
+    WORKER_CONTAINER,
 )
 
 DRAINED_COST: Final = -1000
@@ -57,6 +58,7 @@ class PodFact:
     ready_at: float | None
     created_at: float
     cost: int | None  # deletion cost; None: no annotation
+    restarted_at: float | None  # when the worker's container was last started again
     restarts: tuple[int, int]  # most restarts of a regular container, of a sidecar
     stuck: Problem | None
     out_of_memory_at: float | None  # unix time at which the worker's container was last killed for memory
@@ -136,6 +138,15 @@ def _restarts(raw: Raw) -> tuple[int, int]:
     return max(regular, default=0), max(sidecar, default=0)
 
 
+def _restarted_at(raw: Raw) -> float | None:
+    for entry in (raw.get("status") or {}).get("containerStatuses") or ():
+        if entry.get("name") == WORKER_CONTAINER and entry.get("restartCount", 0) > 0:
+            running = (entry.get("state") or {}).get("running") or {}
+            ended = (entry.get("lastState") or {}).get("terminated") or {}
+            return unix(running.get("startedAt") or ended.get("finishedAt"))
+    return None
+
+
 def pod(raw: Raw) -> PodFact:
     ready = conditions(raw).get("Ready", {})
     is_ready = ready.get("status") == "True"
@@ -147,6 +158,7 @@ def pod(raw: Raw) -> PodFact:
         ready_at=unix(ready.get("lastTransitionTime")) if is_ready else None,
         created_at=unix(raw["metadata"].get("creationTimestamp")) or 0.0,
         cost=_cost(raw),
+        restarted_at=_restarted_at(raw),
         restarts=_restarts(raw),
         stuck=stuck_problem(raw),
         out_of_memory_at=unix(killed_for_memory(raw)),

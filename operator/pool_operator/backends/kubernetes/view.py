@@ -68,6 +68,7 @@ def _replicas(facts: Facts, now: float) -> Sequence[Replica]:
             phase=ReplicaPhase.TERMINATING if pod.id.uid in doomed else _phase(pod),
             created_at=pod.created_at,
             ready_at=pod.ready_at,
+            restarted_at=pod.restarted_at,
             removal_rank=rank.get(pod.id.uid, -1),
             blocked=_blocked(pod),
             outdated=current is not None and pod.id.owner_uid != current.id.uid,
