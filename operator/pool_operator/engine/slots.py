@@ -54,12 +54,20 @@ def learn_slots(
     """Take in the runs that have ended since the decision before, and move the number."""
     if not spec.learn_slots:
         return learned
-    before = slots_of(spec, learned)
-    if learned.rules != _rules(spec):  # another limit, another maximum: what was learned of jobs stays
-        learned = LearnedSlots(rules=_rules(spec), peak_bytes=learned.peak_bytes, gpu_peak_bytes=learned.gpu_peak_bytes)
+    rules, before = _rules(spec), slots_of(spec, learned)
+    out_of_memory_at = _out_of_memory_at(observed, ended, learned, before)
+    if learned.rules == rules and not ended and out_of_memory_at is None:
+        return learned
+    if learned.rules != rules:  # another limit, another maximum: what was learned of jobs stays
+        learned = LearnedSlots(
+            rules=rules,
+            peak_bytes=learned.peak_bytes,
+            gpu_peak_bytes=learned.gpu_peak_bytes,
+            out_of_memory_at=learned.out_of_memory_at,  # backends tell of it again and again
+        )
     learned = replace(_with_peaks(learned, ended), slots=before)
-    if (at := _out_of_memory_at(observed, ended, learned, before)) is not None:
-        return _lowered(learned, before, at, now)
+    if out_of_memory_at is not None:
+        return _lowered(learned, before, out_of_memory_at, now)
     if (fit := fits(spec, learned)) < before:
         return replace(learned, slots=fit, pace=Pace(), trial=None)
     if not _work_waits(observed):
