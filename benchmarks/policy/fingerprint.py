@@ -7,7 +7,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-ROOTS = {name: Path("operator") / "pool_operator" / name for name in ("engine", "simulate")}
+ROOTS = {
+    name: Path(__file__).resolve().parents[2] / "operator" / "pool_operator" / name for name in ("engine", "simulate")
+}
 PREFIX = "pool_operator"
 
 
@@ -19,7 +21,16 @@ def fingerprint(*modules: str, alone: tuple[str, ...] = ()) -> str:
         modules: full names.
         alone: modules whose own text counts, but not what they import.
     """
-    found = {name: path for name in alone if (path := _file(name)) is not None}
+    found = sources(*modules) | {name: path for name in alone if (path := _file(name)) is not None}
+    digest = hashlib.sha256()
+    for name in sorted(found):
+        digest.update(f"{name}\n".encode() + found[name].read_bytes())
+    return digest.hexdigest()
+
+
+def sources(*modules: str) -> dict[str, Path]:
+    """The modules themselves and all that they import, by name."""
+    found: dict[str, Path] = {}
     left = list(modules)
     while left:
         name = left.pop()
@@ -27,10 +38,7 @@ def fingerprint(*modules: str, alone: tuple[str, ...] = ()) -> str:
         if path is not None and name not in found:
             found[name] = path
             left += _imports(path)
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(f"{name}\n".encode() + found[name].read_bytes())
-    return digest.hexdigest()
+    return found
 
 
 def _file(module: str) -> Path | None:
