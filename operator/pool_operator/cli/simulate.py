@@ -174,7 +174,7 @@ def _scenario(found: argparse.Namespace) -> int:
             "--scenario brings its own trace, pool and terms: leave the other options away, or use --trace"
         )
     with _progress() as progress:
-        results = [_run(progress, part.trace, part.ours, part.terms, None) for part in scenario.parts]
+        results = [_run(progress, part.trace, part.ours, part.terms, None) for part in scenario.make_parts()]
     table = Table(title=f"{scenario.name}: {scenario.sentence}", title_justify="left")
     for name in ("what", "expected", "simulated", "holds"):
         table.add_column(name)
