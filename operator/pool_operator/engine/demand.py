@@ -219,7 +219,7 @@ def _given_back(spare: float, horizon: float, job_seconds: float, fleet: Fleet, 
 
 def replicas_for(slots_needed: int, fleet: Fleet, slots: int) -> int:
     """Replicas with so many slots; those that are there may have another number each than a new one."""
-    here = fleet.ready_slots + slots * len(fleet.starting)
-    if slots_needed > here:
-        return fleet.usable - fleet.silent + -(-(slots_needed - here) // slots)
+    more = slots_needed - fleet.ready_slots - slots * len(fleet.starting)
+    if more > 0:
+        return fleet.usable - fleet.silent - (-more // slots)
     return -(-slots_needed // slots)

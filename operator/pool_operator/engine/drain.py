@@ -29,7 +29,10 @@ def plan_drain(observed: Observed, fleet: Fleet, *, goal: int, idle: bool) -> Pl
         goal: replicas that should be left.
         idle: no work at all is known of.
     """
-    victims = sorted((one for one in fleet.active if _provable(one)), key=_removal)[: max(0, len(fleet.active) - goal)]
+    many = len(fleet.active) - goal
+    if many <= 0 and not observed.lowering_blocked:
+        return Plan(undrain=marked_besides(fleet))
+    victims = sorted((one for one in fleet.active if _provable(one)), key=_removal)[: max(0, many)]
     if observed.lowering_blocked and goal > 0:
         if idle and observed.capacity_short and goal < observed.wanted:
             # a rollout that is stuck holds all replicas of both templates; all at once can go, the minimum comes back
@@ -43,6 +46,8 @@ def plan_drain(observed: Observed, fleet: Fleet, *, goal: int, idle: bool) -> Pl
 
 def marked_besides(fleet: Fleet, chosen: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Active replicas that carry a mark and are not among the chosen."""
+    if not fleet.marked:
+        return ()
     return tuple(one.id for one in fleet.active if one.drained and one.id not in chosen)
 
 

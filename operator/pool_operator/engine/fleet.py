@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pool_operator.engine.starts import given_up_at
+from pool_operator.engine.starts import begun_at, given_up_at
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Observed, Replica, ReplicaPhase, Run
 
@@ -29,7 +29,7 @@ class Fleet:
     ready_slots: int = 0  # of replicas that can claim
     free_slots: int = 0  # of those, without a job
     new_slots: int = 0  # of those, in replicas that have just become ready: not known yet whether they hold one
-    starting: tuple[float, ...] = ()  # when those that are on their way were created
+    starting: tuple[float, ...] = ()  # when the starts of those that are on their way began
     runs: tuple[Run, ...] = ()  # jobs whose start is known
     last_ready_at: float | None = None  # when the newest replica became ready
 
@@ -49,22 +49,24 @@ def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
     claims = ending_claims = busy = silent = marked = ready_slots = free_slots = new_slots = 0
     last_ready_at: float | None = None
     for one in observed.replicas:
-        held, phase = one.claims, one.phase
+        held, phase, ready_at = one.claims, one.phase, one.ready_at
         if phase is ReplicaPhase.TERMINATING:
             ending_claims += held or 0
             continue
         active.append(one)
+        if ready_at is not None and (last_ready_at is None or ready_at > last_ready_at):
+            last_ready_at = ready_at
         if one.drained:
             marked += 1
-        if held is None:
-            busy += 1
-        elif held:
+        if held:
             busy += 1
             claims += held
-            runs.extend(one.runs)
+            runs += one.runs
+        elif held is None:
+            busy += 1
         if phase is ReplicaPhase.STARTING and not held:
             starting.append(one)
-        elif held is None and _silent(one, now):
+        elif held is None and (ready_at is None or now - ready_at >= SILENT_SECONDS):
             silent += 1
         else:
             slots = one.slots
@@ -73,8 +75,6 @@ def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
                 new_slots += slots
             elif held < slots:
                 free_slots += slots - held
-        if one.ready_at is not None and (last_ready_at is None or one.ready_at > last_ready_at):
-            last_ready_at = one.ready_at
     ends = given_up_at(starting, last_ready_at, memory.cold_starts, memory.capacity)
     stuck = frozenset(name for name, at in ends.items() if at <= now)
     return Fleet(
@@ -85,16 +85,12 @@ def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
         silent=silent,
         stuck_ids=stuck,
         coming=tuple(starting),
-        had=len(active) - sum(one.blocked is not None or one.id in stuck for one in starting),
+        had=len(active) - sum([one.blocked is not None or one.id in stuck for one in starting]),
         marked=marked,
         ready_slots=ready_slots,
         free_slots=free_slots,
         new_slots=new_slots,
-        starting=tuple(one.created_at for one in starting if one.id not in stuck),
+        starting=tuple([begun_at(one) for one in starting if one.id not in stuck]),
         runs=tuple(runs),
         last_ready_at=last_ready_at,
     )
-
-
-def _silent(one: Replica, now: float) -> bool:
-    return one.ready_at is None or now - one.ready_at >= SILENT_SECONDS

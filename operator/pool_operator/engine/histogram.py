@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
@@ -71,6 +72,7 @@ def tails(histogram: Histogram) -> tuple[float, ...]:
     return tuple(accumulate(reversed(histogram.weights), initial=0.0))[::-1]
 
 
+@lru_cache(maxsize=1024)
 def quantile(histogram: Histogram, bins: LogBins, share: float) -> float:
     """The value below which that share lies, even within a bin. An empty histogram has none: 0.
 

@@ -12,7 +12,7 @@ from pool_operator.engine.demand import Demand, replicas_for
 from pool_operator.engine.fleet import Fleet
 from pool_operator.engine.headroom import Headroom, break_even_seconds, headroom_of
 from pool_operator.engine.state import Clocks, Levels, Memory, Stillness
-from pool_operator.engine.stillness import scene_of, settled_demand, settled_replicas
+from pool_operator.engine.stillness import scene_of, settled_demand, settled_headroom, settled_replicas
 from pool_operator.engine.types import Observed, PoolSpec
 
 SHORTEST_STAY: Final = 0.05
@@ -62,6 +62,7 @@ def wish_of(
     base = max(minimum, for_work)
     idle = idle_clocks(memory.levels.idle, base=base, have=have, limit=limit, now=now)
     headroom = up_to_the_guard(headroom_of(spec.wait_value, memory.traffic, cold, now), idle, slots, needed)
+    headroom = settled_headroom(before, scene, headroom)
 
     need = max(for_work, replicas_for(needed + headroom.start, fleet, slots)) if headroom.start else for_work
     top = max(need, replicas_for(needed + headroom.hold, fleet, slots)) if headroom.hold else need
@@ -79,7 +80,9 @@ def wish_of(
         for_work=for_work,
         slots=needed,
         levels=Levels(needed=times, idle=idle),
-        stillness=Stillness(scene=scene, demand_slots=needed, replicas=replicas),
+        stillness=Stillness(
+            scene=scene, demand_slots=needed, start=headroom.start, hold=headroom.hold, replicas=replicas
+        ),
         until=min([at for at in ends if at > now], default=None),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from pool_contract.messages import RunOutcome
@@ -91,6 +92,7 @@ def _conditional(survival: Callable[[float], float], age: float, horizon: float)
     return 1.0 - survival(age + horizon) / alive
 
 
+@lru_cache(maxsize=1024)
 def _believed_survival(histogram: Histogram, bins: LogBins) -> Callable[[float], float] | None:
     if not believed(histogram):
         return None

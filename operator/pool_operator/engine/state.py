@@ -89,6 +89,8 @@ class Stillness:
 
     scene: tuple[float, ...] = ()
     demand_slots: int = 0
+    start: int = 0  # headroom
+    hold: int = 0
     replicas: int = 0
 
 

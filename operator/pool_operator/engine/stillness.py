@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pool_operator.engine.demand import Demand
 from pool_operator.engine.fleet import Fleet
+from pool_operator.engine.headroom import Headroom
 from pool_operator.engine.state import Memory, Stillness
 from pool_operator.engine.types import PoolSpec
 
@@ -33,6 +34,13 @@ def scene_of(spec: PoolSpec, fleet: Fleet, demand: Demand, memory: Memory, slots
 def settled_demand(before: Stillness, scene: tuple[float, ...], demand: Demand) -> int:
     """Slots: at least as many as before, if nothing has happened and something waits."""
     return max(before.demand_slots, demand.slots) if demand.calls and scene == before.scene else demand.slots
+
+
+def settled_headroom(before: Stillness, scene: tuple[float, ...], headroom: Headroom) -> Headroom:
+    """At most as before, if nothing has happened."""
+    if scene != before.scene:
+        return headroom
+    return Headroom(start=min(before.start, headroom.start), hold=min(before.hold, headroom.hold))
 
 
 def settled_replicas(before: Stillness, scene: tuple[float, ...], demand: Demand, replicas: int) -> int:
