@@ -128,7 +128,7 @@ def kept(needed: Clocks, *, need: int, top: int, have: int, stay: float, now: fl
         return need
     replicas = min(have, top)
     for level in range(need + len(needed.times), replicas, -1):
-        if now - needed.times[level - need - 1] < stay:
+        if needed.times[level - need - 1] + stay > now:  # the very sum that wakes us: rounding must not miss it
             return level
     return replicas
 
