@@ -91,8 +91,9 @@ class Fleet(FakeBackend):
         if claimed is None:
             return False
         one.running[claimed.job_id] = claimed
-        await asyncio.sleep(self.draw(self.random))
-        await self._finish(one, claimed)
+        seconds = self.draw(self.random)
+        await asyncio.sleep(seconds)
+        await self._finish(one, claimed, seconds)
         return True
 
     async def play(self, stopped):
