@@ -23,6 +23,8 @@ from pool_operator.backends.base import Applied, BackendView, ConflictError, Cre
 from pool_operator.engine.types import Replica, ReplicaPhase
 from pool_operator.names import ConditionReason
 
+QUOTA = Problem(reason=ConditionReason.FAILED_CREATE, message="the cluster refuses new replicas: exceeded quota: gpus")
+
 
 @dataclass
 class FakeReplica:
@@ -70,6 +72,7 @@ class FakeBackend:
         self.template_problem: Problem | None = None
         self.capacity_problem: Problem | None = None
         self.out_of_memory_at: float | None = None
+        self.most: int | None = None  # a quota: no more are created
         self.redis: Redis | None = None
 
     async def __aenter__(self):
@@ -95,11 +98,15 @@ class FakeBackend:
             wanted=self.wanted.get(pool.uid, 0),
             exists=pool.uid in self.exists,
             template_problem=self.template_problem,
-            capacity_problem=self.capacity_problem,
+            capacity_problem=self.capacity_problem if not self._refuses(pool) else QUOTA,
+            refused=self._refuses(pool),
             out_of_memory_at=self.out_of_memory_at,
             deadlines={uid: at for uid, at in self.deadlines.items() if uid in mine},
             excused_replicas=self.excused,
         )
+
+    def _refuses(self, pool) -> bool:
+        return self.most is not None and self.wanted.get(pool.uid, 0) > self.most
 
     @staticmethod
     def _shown(one: FakeReplica) -> Replica:
@@ -137,6 +144,7 @@ class FakeBackend:
 
     def _raise(self, pool, number, mine):
         self.wanted[pool.uid] = number
+        number = number if self.most is None else min(number, self.most)
         while sum(not one.terminating for one in mine.values()) < number:
             self.start(pool, mine)
 
