@@ -37,6 +37,9 @@ class OperatorSettings(BaseModel):
     allow_host_access: bool = Field(
         default=False, description="accept host namespaces, hostPath, privileged and added capabilities in templates"
     )
+    decision_log: bool = Field(
+        default=False, description="log each decision that changes something, as one line of JSON"
+    )
     log_format: str = Field(default="text", pattern="^(text|json)$", description="text or json")
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error"

@@ -140,6 +140,14 @@ def test_a_month_is_one_of_the_budget_s_time_zone():
     assert account(entries, month=None).decisions == 4
 
 
+def test_runs_of_before_the_ledger_are_not_counted():
+    old, new = ended(1, NOW - 5, 30.0), ended(2, NOW + 5, 3.0)
+    entries = [call(NOW, reading(0, at=NOW), ended=(old,)), call(NOW + 9, reading(0, at=NOW + 9), ended=(old, new))]
+    found = account(entries, month=None)
+    assert (found.ended, found.mean_run_seconds) == (1, 3.0)
+    assert len(workload(entries).jobs) == 1
+
+
 def test_without_a_price_nothing_is_priced():
     spec = replace(SPEC, budget=None)
     entries = [Checkpoint(at=NOW, why="start", spec=spec, memory=FRESH, about={}), call(NOW, reading(0))]

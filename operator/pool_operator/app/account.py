@@ -61,6 +61,7 @@ def account(entries: Iterable[Entry], *, month: str | None, zone: tzinfo | None 
     found = Account(month=month, zone=zone or ZoneInfo("UTC"))
     meter, taken = Meter(), set[tuple[int, int]]()
     price = 0.0
+    began: float | None = None
     for entry in entries:
         if isinstance(entry, Checkpoint):
             found.budget = entry.spec.budget or found.budget
@@ -70,8 +71,10 @@ def account(entries: Iterable[Entry], *, month: str | None, zone: tzinfo | None 
                 found.zone = ZoneInfo(entry.spec.budget.time_zone)
         elif isinstance(entry, Call):
             seconds = meter.look(entry.observed.replicas, entry.at)
-            new = [one for one in entry.observed.ended if one.id not in taken]
-            taken.update(one.id for one in new)
+            began = entry.at if began is None else began
+            # a ledger's first call is told runs of before: they are learned from, not counted
+            new = [one for one in entry.observed.ended if one.id not in taken and one.at >= began]
+            taken.update(one.id for one in entry.observed.ended)
             _count_runs(found, new)
             if _within(found, entry.at):
                 _count_call(found, entry, seconds, price)

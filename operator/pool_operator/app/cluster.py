@@ -32,6 +32,8 @@ from pool_operator.backends.kubernetes.writer import Writer
 from pool_operator.engine.types import Decision, Observed
 from pool_operator.runtime.clock import SystemClock
 from pool_operator.runtime.controller import Controller
+from pool_operator.runtime.decision_log import DecisionLog
+from pool_operator.runtime.recorder import Recorder
 from pool_operator.runtime.redis_recorder import RedisRecorder
 from pool_operator.settings import OperatorSettings
 from pool_operator.telemetry.health import HealthServer, stuck
@@ -101,7 +103,7 @@ class Operator:
             settings=settings,
             clock=self._clock,
             metrics=self._metrics,
-            recorder=RedisRecorder(epoch=lambda _pool_uid: leadership.epoch, clock=self._clock),
+            recorder=self._recorder(),
         )
 
         self._controller.on_decision.append(_log_change)
@@ -114,6 +116,10 @@ class Operator:
             alive=stuck(lambda: self._clock.monotonic() - self._beat),
             ready=lambda: "" if self._cache.synced else "the caches are not complete yet",
         )
+
+    def _recorder(self) -> Recorder:
+        recorder = RedisRecorder(epoch=lambda _pool_uid: self._leadership.epoch, clock=self._clock)
+        return DecisionLog(recorder) if self._settings.decision_log else recorder
 
     @classmethod
     async def build(cls, settings: OperatorSettings) -> Operator:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from functools import cache
 from typing import Any, Final, get_type_hints
 
 from pool_operator.engine.checkpoint import UnreadableError, from_data, to_data
@@ -53,22 +52,22 @@ def patch(before: Observed, data: Mapping[str, Any]) -> Observed:
 # --- fields without a shorter form, also those that are still to come ---------------------------------------------
 
 
-@cache
-def _plain_fields(kind: type) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {one.name: hints[one.name] for one in fields(kind) if one.name not in _SPECIAL}
+_PLAIN: Final[dict[type, dict[str, Any]]] = {
+    kind: {one.name: get_type_hints(kind)[one.name] for one in fields(kind) if one.name not in _SPECIAL}
+    for kind in (Observed, Reading)
+}
 
 
 def _plain(before: Observed | Reading, after: Observed | Reading) -> dict[str, Any]:
     return {
         name: to_data(kind, new)
-        for name, kind in _plain_fields(type(after)).items()
+        for name, kind in _PLAIN[type(after)].items()
         if getattr(before, name) != (new := getattr(after, name))
     }
 
 
 def _patched_plain(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: from_data(hint, data[name]) for name, hint in _plain_fields(kind).items() if name in data}
+    return {name: from_data(hint, data[name]) for name, hint in _PLAIN[kind].items() if name in data}
 
 
 # --- readings -----------------------------------------------------------------------------------------------------
