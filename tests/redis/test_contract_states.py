@@ -265,6 +265,17 @@ class Jobs(RuleBasedStateMachine):
         self.limits = self.limits.model_copy(update={"max_concurrent": concurrent, "commitment": cost})
         office.run(scripts.publish_settings(PREFIX, pool=POOL, epoch=self.epoch, settings=self.limits))
 
+    @rule(target=jobs, limits=st.sampled_from([(1, 0.0), (2, 0.0), (None, 1.0), (2, 1.0)]), paid=st.integers(0, 3))
+    def more_work_than_the_limits_let_run(self, limits, paid):
+        """Both replicas have room for it all."""
+        self.limit(*limits)
+        self.grant(paid)
+        for _ in range(4):
+            office.enqueue(QUEUES[0], job_id=self._new(), at_front=True)
+        for replica in REPLICAS:
+            self.claim(replica, 3)
+        return f"job-{self.number}"
+
     @rule(jobs=st.integers(0, 4))
     def grant(self, jobs):
         self.granted = self._used() + jobs
