@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -13,10 +14,9 @@ from cronsim import CronSim
 
 from pool_operator.engine.types import PoolSpec, Schedule
 
-_MINUTE: Final = 60
-_SHIFT_SECONDS: Final = 3 * 3600
+_HOUR: Final = 3600
+_SHIFT_SECONDS: Final = 3 * _HOUR
 """No clock is moved by more than that; so far may local times be out of order."""
-_LOOKS: Final = 200  # minutes of a shift and some
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,26 +61,33 @@ def bounds_at(spec: PoolSpec, now: float) -> Bounds:
 
 def _window(one: Schedule, now: float) -> tuple[bool, float | None]:
     """Is it open, and when may that change?"""
-    last, following = _starts(one.start, one.time_zone, int(now // _MINUTE))
-    if last is not None and now < last + one.duration_seconds:
-        return True, last + one.duration_seconds  # or later, if it starts again before; a look more does no harm
-    return False, following
+    starts = _starts(one.start, one.time_zone, int(now // _HOUR))
+    following = bisect_right(starts, now)
+    if following and now < starts[following - 1] + one.duration_seconds:
+        # or later, if it starts again before; a look more does no harm
+        return True, starts[following - 1] + one.duration_seconds
+    return False, starts[following] if following < len(starts) else None
 
 
 @lru_cache(maxsize=4096)
-def _starts(expression: str, time_zone: str, minute: int) -> tuple[float | None, float | None]:
-    """The last start up to this minute of unix time and the first one after it; starts are on whole minutes.
+def _starts(expression: str, time_zone: str, hour: int) -> tuple[float, ...]:
+    """The last start before this hour of unix time, those in it, and the first one after it.
 
     Local times are not in order where a clock is set back: the last start is looked for from some hours later on. A
     fixed time that the clock skips in spring comes when it has skipped; one that comes twice in autumn counts once,
     the first time.
     """
-    zone, now = zone_of(time_zone), float(minute * _MINUTE)
-    later = datetime.fromtimestamp(now + _SHIFT_SECONDS, zone)
-    earlier = datetime.fromtimestamp(now - _SHIFT_SECONDS, zone)
-    before = (one.timestamp() for one in islice(CronSim(expression, later, reverse=True), _LOOKS))
-    after = (one.timestamp() for one in islice(CronSim(expression, earlier), 2 * _LOOKS))
-    return next((at for at in before if at <= now), None), next((at for at in after if at > now), None)
+    zone, begin = zone_of(time_zone), hour * _HOUR
+    later = datetime.fromtimestamp(begin + _SHIFT_SECONDS, zone)
+    earlier = datetime.fromtimestamp(begin - _SHIFT_SECONDS, zone)
+    before = (one.timestamp() for one in CronSim(expression, later, reverse=True))
+    found = [next((at for at in before if at <= begin), -math.inf)]
+    for one in CronSim(expression, earlier):
+        if (at := one.timestamp()) > begin:
+            found.append(at)
+        if at > begin + _HOUR:
+            break
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)
