@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -19,8 +18,7 @@ _SHIFT_SECONDS: Final = 3 * _HOUR
 """No clock is moved by more than that; so far may local times be out of order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(NamedTuple):
     """`until`: when they may change, None if never; the names say whose they are, "" for the pool's own."""
 
     minimum: int
