@@ -22,7 +22,7 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "test"
-SUITES = ("check", "pure", "redis", "apiserver", "faults", "cluster", "demo")
+SUITES = ("check", "pure", "redis", "apiserver", "faults", "policy", "cluster", "demo")
 SIDE_BY_SIDE = ("pure", "redis")
 """Each test has its own server and mostly waits: twice as many processes as cores."""
 PYTEST = ("pure", "redis", "apiserver", "faults", "cluster")
@@ -52,9 +52,11 @@ def run(suite: str) -> Outcome:
     started = time.monotonic()
     if suite in PYTEST:
         return pytest_suite(suite, started)
-    command = {"check": ["make", "--no-print-directory", "check"], "demo": ["make", "--no-print-directory", "demo"]}[
-        suite
-    ]
+    command = {
+        "check": ["make", "--no-print-directory", "check"],
+        "policy": [sys.executable, "-m", "benchmarks", "policy", "--quick"],
+        "demo": ["make", "--no-print-directory", "demo"],
+    }[suite]
     status = subprocess.run(command, cwd=ROOT, check=False).returncode
     return Outcome(suite, time.monotonic() - started, status != 0, passed=int(status == 0), failed=int(status != 0))
 

@@ -161,7 +161,7 @@ def run_all(tasks: Sequence[Task], processes: int) -> list[Row]:
     if left:
         print(f"{len(tasks)} runs, {len(tasks) - len(left)} of them are in {CACHE}; {processes} processes", flush=True)
         progress = Progress(sum(task.weight for task in left), len(left))
-        with ProcessPoolExecutor(processes, initializer=os.nice, initargs=(5,)) as pool:
+        with ProcessPoolExecutor(processes) as pool:
             futures = {pool.submit(_keep, task): task for task in left}
             try:
                 for future in as_completed(futures):
