@@ -12,8 +12,9 @@ import yaml
 from pydantic import Field
 from tests.fakes.pools import pool_object
 
+from pool_operator.api.base import Model
 from pool_operator.api.crd import COLUMNS, crd, crd_yaml, root_schema, schema_of
-from pool_operator.api.models import Model, ProcessingPoolSpec
+from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.api.status import ProcessingPoolStatus
 from pool_operator.backends.base import BackendView, Problem
 from pool_operator.cli.crd import main

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import yaml
 
-from pool_operator.api.models import LONGEST_NAME, Model, ProcessingPoolSpec
+from pool_operator.api.base import Model
+from pool_operator.api.models import LONGEST_NAME, ProcessingPoolSpec
 from pool_operator.api.status import ProcessingPoolStatus
 from pool_operator.names import GROUP, KIND, PLURAL, SHORT_NAMES, VERSION
 

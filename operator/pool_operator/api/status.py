@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pool_operator.api.models import Model
+from pool_operator.api.base import Model
 
 
 class QueueStatus(Model):

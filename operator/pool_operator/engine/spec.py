@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pool_contract.model_memory import memory_of
-from pool_operator.api.models import Amounts, ProcessingPoolSpec, ScaleUp
-from pool_operator.api.models import Budget as BudgetField
+from pool_operator.api.models import ProcessingPoolSpec, ScaleUp
+from pool_operator.api.money import Amounts
+from pool_operator.api.money import Budget as BudgetField
 from pool_operator.api.quantity import parse_bytes
 from pool_operator.api.template import Raw, environment, limits, worker_container
 from pool_operator.engine.memory import Misfit, Worker, memory_spaces, slots_that_fit
