@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("reaction", "overhead", "idle", "decision")
+NAMES = ("reaction", "overhead", "idle", "decision", "ledger")
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
 """What a pool would have done with other settings: the recorded jobs once more, in the simulator's closed loop.
 
-Simulated, not recorded: replicas start after the cold start that the engine had learned, no replica dies, and arrivals
-are as exact as the ledger tells them (app/workload.py). So the recorded settings are simulated too, to compare like
-with like.
+Simulated, not recorded: replicas start after the cold start that the engine had learned, nothing else was learned
+before, no replica dies, and arrivals are as exact as the ledger tells them (app/workload.py). So the recorded settings
+are simulated too, to compare like with like.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import yaml
 from pool_operator.api.load import PoolFileError, strict
 from pool_operator.app.workload import Workload
 from pool_operator.engine.record import Call, Checkpoint, Entry
+from pool_operator.engine.replay import remembered
 from pool_operator.engine.types import Budget, PoolSpec
 from pool_operator.runtime.meter import Meter
 from pool_operator.simulate.ours import Ours
@@ -86,13 +87,12 @@ def changed(asked: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def cold_start_seconds(entries: Iterable[Entry]) -> float:
-    """As the engine had learned it at the last checkpoint."""
-    found = 60.0
-    for entry in entries:
-        if isinstance(entry, Checkpoint):
-            found = entry.memory.cold_starts.mean_seconds
-    return found
+def cold_start_seconds(entries: Sequence[Entry]) -> float:
+    """As the engine had learned it at the end."""
+    last = max(place for place, entry in enumerate(entries) if isinstance(entry, Checkpoint))
+    memory = remembered(entries[last:])
+    assert memory is not None
+    return memory.cold_starts.mean_seconds
 
 
 # --- columns ----------------------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def recorded(entries: Iterable[Entry], jobs: Workload, price: float) -> Outcome:
             running, waiting = sum(queue.running for queue in queues), sum(queue.waiting for queue in queues)
             timeline.held(since, until, len(one.observed.replicas), running, waiting)
     return Outcome(
-        name="recorded",
+        name="what was",
         simulated=False,
         replica_hours=seconds / 3600,
         cost=seconds / 3600 * price,

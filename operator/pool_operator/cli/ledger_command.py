@@ -104,3 +104,8 @@ def span(seconds: float | None) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+
+
+def amount(value: float) -> str:
+    """Money or hours: 1,234.50, and 0.0033 where two digits would hide it."""
+    return f"{value:,.2f}" if abs(value) >= 1 or not value else f"{value:,.4f}"

@@ -19,7 +19,16 @@ from pool_operator.app import what_if
 from pool_operator.app.ledger_place import LedgerPlace, add_place
 from pool_operator.app.what_if import Outcome, SettingError
 from pool_operator.app.workload import workload
-from pool_operator.cli.ledger_command import NothingRecordedError, nothing, plural, run_command, span, time_of, told
+from pool_operator.cli.ledger_command import (
+    NothingRecordedError,
+    amount,
+    nothing,
+    plural,
+    run_command,
+    span,
+    time_of,
+    told,
+)
 from pool_operator.engine.checkpoint import to_data, to_text
 from pool_operator.engine.memory import Misfit
 from pool_operator.engine.record import Call, Checkpoint, Entry, Gap, read_records
@@ -189,7 +198,7 @@ def _print(pool: str, outcomes: Sequence[Outcome], *, jobs: int, cold_start: flo
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(table)
     console.print(
-        f"simulated: {plural(jobs, 'job')} of the ledger, cold start {cold_start:.0f} s, no faults; "
+        f"simulated: {plural(jobs, 'job')} of the ledger, cold start {cold_start:.3g} s, nothing learned before, no faults; "
         "compare the two simulated columns",
         style="dim",
         highlight=False,
@@ -197,7 +206,7 @@ def _print(pool: str, outcomes: Sequence[Outcome], *, jobs: int, cold_start: flo
 
 
 def _amount(one: Outcome, value: float) -> str:
-    return "–" if one.unfinished else f"{value:,.2f}"  # what waits for ever has no price
+    return "–" if one.unfinished else amount(value)  # what waits for ever has no price
 
 
 def _parser() -> Parser:

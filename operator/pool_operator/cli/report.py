@@ -17,7 +17,7 @@ from pool_client.errors import ClientError
 from pool_contract.messages import RunOutcome
 from pool_operator.app.account import Account, account
 from pool_operator.app.ledger_place import LedgerPlace, add_place
-from pool_operator.cli.ledger_command import NothingRecordedError, nothing, plural, run_command, span, told
+from pool_operator.cli.ledger_command import NothingRecordedError, amount, nothing, plural, run_command, span, told
 from pool_operator.engine.record import read_records
 
 
@@ -66,7 +66,7 @@ def _rows(found: Account) -> list[tuple[str, str]]:
     if found.runs[RunOutcome.LOST]:
         rows.append(("runs that were lost", f"{found.runs[RunOutcome.LOST]:,} (their jobs ran again)"))
     rows.append(("mean run time", span(found.mean_run_seconds)))
-    rows.append(("replicas", f"{found.replica_seconds / 3600:,.2f} replica-hours, {found.most_replicas:,} at most"))
+    rows.append(("replicas", f"{amount(found.replica_seconds / 3600)} replica-hours, {found.most_replicas:,} at most"))
     rows += _money(found)
     if found.gaps:
         rows.append(("not recorded", plural(found.gaps, "gap")))
@@ -77,13 +77,13 @@ def _money(found: Account) -> list[tuple[str, str]]:
     budget = found.budget
     if budget is None:
         return [("cost", "not known: spec.budget.pricePerReplicaHour is not set")]
-    rows = [("cost", f"{found.cost:,.2f} ({budget.price_per_replica_hour:g} a replica-hour)")]
+    rows = [("cost", f"{amount(found.cost)} ({budget.price_per_replica_hour:g} a replica-hour)")]
     if found.cost_per_job is not None:
-        rows.append(("cost of a finished job", f"{found.cost_per_job:,.4f}"))
+        rows.append(("cost of a finished job", amount(found.cost_per_job)))
     bounds = [("soft", budget.monthly_soft), ("hard", budget.monthly_hard)]
     if found.spend is not None and found.spend.month and any(bound is not None for _, bound in bounds):
         parts = [f"{found.spend.month_amount / bound:.1%} of the {name} {bound:g}" for name, bound in bounds if bound]
-        rows.append((f"budget of {found.spend.month}", f"{found.spend.month_amount:,.2f} spent: {', '.join(parts)}"))
+        rows.append((f"budget of {found.spend.month}", f"{amount(found.spend.month_amount)} spent: {', '.join(parts)}"))
     return rows
 
 
