@@ -29,6 +29,7 @@ def random_state(draw):
     return pool, random_observed(draw, pool.slots_per_replica), random_memory(draw)
 
 
+@pytest.mark.timeout(900)  # 5 s on a quiet machine
 def test_on_frozen_input_nothing_ever_goes_back():
     """Replicas that go up when nothing has happened but time do not come down again, and the other way round."""
     draw, moved, turned = Random(4), 0, []
@@ -37,7 +38,7 @@ def test_on_frozen_input_nothing_ever_goes_back():
         pool, memory = random_pool(draw), draw.choice(memories)
         observed = random_observed(draw, pool.slots_per_replica)
         found = []
-        for at in (0.0, *sorted(draw.uniform(0.0, 300.0) for _ in range(3))):
+        for at in (0.0, *sorted(draw.uniform(0.0, 300.0) for _ in range(2))):
             decision, memory = decide(pool, observed, memory, NOW + at)
             found.append(decision.replicas)
         moved += len(set(found)) > 1
