@@ -77,6 +77,7 @@ def pool_body(port, *, container=None, name=POOL, **more):
             "queues": [{"name": "default"}],
             "minReplicas": 0,
             "maxReplicas": 4,
+            "scaling": {"profile": "Economy"},  # no spares: they are the engine's tests' business
             "template": {"spec": {"containers": [worker]}},
             **more,
         },
