@@ -15,6 +15,8 @@ from pool_operator.backends.kubernetes.pools import parse_pool
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 WORKER = {"name": "worker", "image": "worker:1", "resources": {"limits": {"memory": "4Gi"}}}
 
+NIGHTS = {"name": "nights", "start": "0 1 * * *", "durationSeconds": 21600}
+
 
 def pool(name="pool", **changes):
     spec = {
@@ -52,8 +54,12 @@ def test_defaults_are_in_what_is_stored(apply, stored):
     apply(pool(), check=True)
     spec = stored()["spec"]
     assert (spec["mode"], spec["minReplicas"], spec["redis"]["port"]) == ("Active", 0, 6379)
-    assert spec["scaling"] == {"onUnknown": "Hold", "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}
-    assert spec["concurrency"] == {"maxPerReplica": 1, "memory": {"marginPercent": 20}}
+    assert spec["scaling"] == {
+        "profile": "Balanced",
+        "onUnknown": "Hold",
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+    }
+    assert spec["concurrency"] == {"maxPerReplica": 1, "learn": "Auto", "memory": {"marginPercent": 20}}
     assert spec["jobs"] == {"timeoutSeconds": 7200, "maxRetries": 3, "maxLosses": 2}
     assert spec["queues"] == [{"name": "default", "scaleUp": "Always"}]
     assert spec["template"] == {"spec": {"containers": [WORKER], "tolerations": [{"operator": "Exists"}]}}
@@ -85,6 +91,37 @@ REFUSED = {
         ["spec.concurrency.memory.base", "should match"],
     ),
     "a price as a number": ({"budget": {"pricePerReplicaHour": 0.69}}, ["spec.budget.pricePerReplicaHour", "string"]),
+    "soft above hard": (
+        {"budget": {"pricePerReplicaHour": "1", "monthly": {"soft": "20.5", "hard": "9"}}},
+        ["spec.budget.monthly", "`soft` must not be greater than `hard`"],
+    ),
+    "an amount that is none": (
+        {"budget": {"pricePerReplicaHour": "1", "daily": {"soft": "ten", "hard": "15"}}},
+        ["spec.budget.daily.soft", "should match"],
+    ),
+    "a percentage of waiting jobs": (
+        {"scaling": {"thresholds": [{"metric": "Waiting", "direction": "Up", "percent": 70}]}},
+        ["spec.scaling.thresholds[0]", "must have `percent` and no `value` for the metric Utilization"],
+    ),
+    "a threshold twice": (
+        {
+            "scaling": {
+                "thresholds": [
+                    {"metric": "Waiting", "direction": "Up", "value": 7},
+                    {"metric": "Waiting", "direction": "Up", "value": 9},
+                ]
+            }
+        },
+        ["spec.scaling.thresholds[1]", "Duplicate value"],
+    ),
+    "a schedule upside down": (
+        {"schedules": [NIGHTS | {"minReplicas": 3, "maxReplicas": 2}]},
+        ["spec.schedules[0]", "`minReplicas` must not be greater than `maxReplicas`"],
+    ),
+    "a schedule of nothing": (
+        {"schedules": [NIGHTS]},
+        ["spec.schedules[0]", "must have `minReplicas`, `maxReplicas` or both"],
+    ),
     "too many replicas": ({"maxReplicas": 10001}, ["spec.maxReplicas", "10000"]),
 }
 
@@ -96,6 +133,36 @@ def test_a_wrong_spec_is_refused_with_field_and_sentence(control_plane, namespac
     for word in words:
         assert word in told
     assert control_plane.kubectl("-n", namespace, "get", "processingpools", "-o", "name") == ""
+
+
+def test_every_field_of_a_rich_pool_is_kept(apply, stored):
+    rich = {
+        "scaling": {
+            "profile": "Fast",
+            "targetWaitSeconds": 60,
+            "thresholds": [
+                {"metric": "Utilization", "direction": "Up", "percent": 70, "forSeconds": 300},
+                {"metric": "Waiting", "direction": "Up", "value": 20, "forSeconds": 60},
+            ],
+        },
+        "concurrency": {"learn": "Off"},
+        "jobs": {"ratePerMinute": 50, "maxConcurrent": 10},
+        "budget": {
+            "pricePerReplicaHour": "0.69",
+            "daily": {"soft": "10", "hard": "15"},
+            "monthly": {"soft": "200", "hard": "300"},
+            "timeZone": "America/Los_Angeles",
+            "onExhausted": "Minimum",
+        },
+        "schedules": [{**NIGHTS, "timeZone": "Europe/Berlin", "minReplicas": 2, "maxReplicas": 20}],
+        "overflow": {"forPoolRef": {"name": "own-gpu"}, "afterWaitSeconds": 900},
+    }
+    text = pool(queues=[{"name": "urgent", "targetWaitSeconds": 30}], **rich)
+    apply(text, check=True)
+    read = ProcessingPoolSpec.model_validate(stored()["spec"])
+    assert read == ProcessingPoolSpec.model_validate(yaml.safe_load(text)["spec"])
+    for name, value in rich.items():
+        assert len(stored()["spec"][name]) >= len(value)
 
 
 def test_a_name_too_long_for_labels_is_refused(control_plane, namespace):

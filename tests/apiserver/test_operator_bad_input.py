@@ -71,9 +71,12 @@ def test_what_no_schema_can_judge_becomes_a_condition_and_a_good_pool_beside_it_
     bad("no-secret", redis={"credentialsSecretRef": {"name": "absent"}})
     bad("wrong-type")
     bad("no-database", redis={"database": 999})
+    bad("nowhere", budget={"pricePerReplicaHour": "1", "timeZone": "Mars/Base"})
     bad("shared", queues=[{"name": "default"}])
 
     assert "spec.concurrency.memory: not one job fits" in it.told("Ready", "SpecInvalid", "no-room")
+    nowhere = "spec.budget.timeZone: 'Mars/Base' is no time zone; write it like Europe/Berlin or UTC"
+    assert nowhere in it.told("Ready", "SpecInvalid", "nowhere")
     assert "spec.template.spec.containers" in it.told("TemplateValid", "TemplateRefused", "mistyped")
     assert "spec.template.spec.hostNetwork" in it.told("TemplateValid", "TemplateRefused", "host-access")
     assert "--allow-service-accounts" in it.told("TemplateValid", "TemplateRefused", "account")

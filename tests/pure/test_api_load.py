@@ -31,7 +31,10 @@ WRONG = {
     ("minReplicas: 0", "scaling: {behavior: {scaledown: {}}}"): (
         "spec.scaling.behavior.scaledown: is not a field of a pool; did you mean 'scaleDown'?"
     ),
-    ("minReplicas: 0", "budget: {zzz: 1}"): "spec.budget.zzz: is not a field of a pool; there are daily, monthly, onExhausted, pricePerReplicaHour, timeZone",
+    (
+        "minReplicas: 0",
+        "budget: {zzz: 1}",
+    ): "spec.budget.zzz: is not a field of a pool; there are daily, monthly, onExhausted, pricePerReplicaHour, timeZone",
     (
         "  maxReplicas: 3\n",
         "  maxReplcas: 3\n",
@@ -49,6 +52,48 @@ WRONG = {
         "spec.concurrency.memory.base: '8 GB': is not a quantity; write it like 1500Mi or 8Gi"
     ),
     ("minReplicas: 0", "mode: active"): "spec.mode: 'active': must be 'Active', 'DryRun' or 'Paused'; correct it",
+    ("minReplicas: 0", 'budget: {pricePerReplicaHour: "1", timeZone: Mars/Base}'): (
+        "spec.budget.timeZone: 'Mars/Base' is no time zone; write it like Europe/Berlin or UTC"
+    ),
+    ("minReplicas: 0", 'budget: {pricePerReplicaHour: "1", timeZone: ../etc/passwd}'): (
+        "spec.budget.timeZone: '../etc/passwd' is no time zone; write it like Europe/Berlin or UTC"
+    ),
+    ("minReplicas: 0", 'budget: {pricePerReplicaHour: "1", daily: {soft: "15", hard: "10"}}'): (
+        "spec.budget.daily: soft 15 is greater than hard 10; lower the one or raise the other"
+    ),
+    ("minReplicas: 0", 'budget: {pricePerReplicaHour: "1", daily: {hard: "1.5"}}'): (
+        "spec.budget.daily.hard: 1.5 is less than one job may cost: jobs.timeoutSeconds 7200 at pricePerReplicaHour 1 is 2; "
+        "raise it or lower the time-out"
+    ),
+    ("minReplicas: 0", "schedules: [{name: a, start: every night, durationSeconds: 60, minReplicas: 1}]"): (
+        "spec.schedules[0].start: 'every night' is no cron expression; write five fields (minute, hour, day of month, "
+        "month, day of week) like '0 7 * * MON-FRI'"
+    ),
+    ("minReplicas: 0", 'schedules: [{name: a, start: "0 25 * * *", durationSeconds: 60, minReplicas: 1}]'): (
+        "spec.schedules[0].start: '0 25 * * *' is no cron expression: bad hour; write five fields (minute, hour, day of "
+        "month, month, day of week) like '0 7 * * MON-FRI'"
+    ),
+    ("minReplicas: 0", 'schedules: [{name: a, start: "0 1 * * *", durationSeconds: 60}]'): (
+        "spec.schedules[0]: changes nothing; give it minReplicas, maxReplicas or both"
+    ),
+    (
+        "minReplicas: 0",
+        'schedules: [{name: a, start: "0 1 * * *", durationSeconds: 60, minReplicas: 3, maxReplicas: 2}]',
+    ): "spec.schedules[0]: minReplicas 3 is greater than maxReplicas 2; lower the one or raise the other",
+    ("minReplicas: 0", "scaling: {thresholds: [{metric: Waiting, direction: Up, percent: 70}]}"): (
+        "spec.scaling.thresholds[0]: metric Waiting takes 'value' and not 'percent'; write value: 20"
+    ),
+    (
+        "minReplicas: 0",
+        "scaling: {thresholds: [{metric: Waiting, direction: Up, value: 5}, {metric: Waiting, direction: Up, value: 9}]}",
+    ): "spec.scaling.thresholds: 'Waiting Up' stands there twice; remove one",
+    ("minReplicas: 0", "scaling: {profile: fast}"): (
+        "spec.scaling.profile: 'fast': must be 'Economy', 'Balanced' or 'Fast'; correct it"
+    ),
+    ("minReplicas: 0", "jobs: {ratePerMinute: 0}"): "spec.jobs.ratePerMinute: 0: must be at least 1; correct it",
+    ("minReplicas: 0", "overflow: {forPool: gpu}"): (
+        "spec.overflow.forPool: is not a field of a pool; did you mean 'forPoolRef'?"
+    ),
     ("[{name: default}]", "[]"): "spec.queues: a list: must have at least 1 item; correct it",
     ("[{name: default}]", "default"): "spec.queues: 'default': must be a list; correct it",
     ("[{name: default}]", "[{name: a}, {name: a}]"): "spec.queues: 'a' stands there twice; remove one",
@@ -85,7 +130,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("change", WRONG, ids=lambda change: change[1][:40].strip() or f"no {change[0][:20].strip()}")
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: change[1][:110].strip() or f"no {change[0][:20].strip()}")
 def test_a_mistake_is_one_sentence(change):
     assert change[0] in GOOD
     with pytest.raises(PoolFileError) as caught:

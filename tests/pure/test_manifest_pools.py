@@ -38,6 +38,14 @@ def test_what_cannot_be_read_is_a_problem_that_names_the_field():
     assert "spec.maxReplicas" in pool.problem.message
 
 
+def test_a_time_zone_that_is_none_is_a_problem_too():
+    zone = {"budget": {"pricePerReplicaHour": "1", "timeZone": "Mars/Base"}}
+    pool = parse_pool(raw(spec() | zone), check=no_objection)
+    assert pool.problem.message == (
+        "spec.budget.timeZone: 'Mars/Base' is no time zone; write it like Europe/Berlin or UTC"
+    )
+
+
 @pytest.mark.parametrize(
     ("patterns", "host", "allowed"),
     [((), "anything", True), (("redis.*",), "redis.media", True), (("redis.*",), "10.0.0.1", False)],

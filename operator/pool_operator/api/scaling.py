@@ -69,9 +69,14 @@ class Threshold(Model):
 
     @model_validator(mode="after")
     def _level(self) -> Self:
-        needed, other = ("percent", "value") if self.metric is ThresholdMetric.UTILIZATION else ("value", "percent")
-        if getattr(self, needed) is None or getattr(self, other) is not None:
-            raise ValueError(f"metric {self.metric} takes '{needed}' and not '{other}'; write {needed}: 70")
+        of_slots = self.metric is ThresholdMetric.UTILIZATION
+        if (self.percent is None) is of_slots or (self.value is None) is not of_slots:
+            fix = (
+                "'percent' and not 'value'; write percent: 70"
+                if of_slots
+                else "'value' and not 'percent'; write value: 20"
+            )
+            raise ValueError(f"metric {self.metric} takes {fix}")
         return self
 
     @property
