@@ -1,4 +1,4 @@
-"""Each decision that changes something as one line of JSON on the operator's log."""
+"""Each decision that changes something as one line of JSON on the operator's log: --decision-log, PROCESSINGPOOL_OPERATOR_DECISION_LOG."""
 
 from __future__ import annotations
 
