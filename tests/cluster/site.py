@@ -137,6 +137,8 @@ class Site:
                 "redis": {"host": self.cluster.redis_host, "port": REDIS_PORT, "database": self.database},
                 "queues": [{"name": "default"}],
                 "maxReplicas": 3,
+                # a replica for each job, and none to spare: the tests count on both
+                "scaling": {"profile": "Economy", "targetWaitSeconds": 1},
                 "concurrency": {"memory": {"base": "100Mi", "perJob": "100Mi"}},
                 "jobs": {"timeoutSeconds": 600},
                 "template": template,

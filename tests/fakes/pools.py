@@ -23,7 +23,8 @@ def pool_spec(**changes) -> ProcessingPoolSpec:
         "redis": changes.pop("redis", {"host": "127.0.0.1"}),
         "queues": [{"name": name} for name in queues],
         "max_replicas": 10,
-        "scaling": {"profile": "Economy"},  # no spares: they are the engine's tests' business
+        # a replica for each job, and none to spare: what is worth more or less is the engine's tests' business
+        "scaling": {"profile": "Economy", "target_wait_seconds": 1},
         "template": TEMPLATE,
     }
     return ProcessingPoolSpec.model_validate(raw | changes)

@@ -265,7 +265,7 @@ def test_paused_and_dry_run_touch_nothing(server):
         it.controller.upsert(it.pool("dry", mode="DryRun", queues=("b",)))
         await enqueue(redis, 2, queue="a")
         await enqueue(redis, 2, queue="b")
-        await it.until(lambda: (one := it.last("dry")) and one.replicas > 0, "DryRun decides")
+        await it.until(lambda: (one := it.last("dry")) and one.replicas == 2, "DryRun decides")
         await it.condition("dry", "ScalingActive", ("False", "DryRun"))
         await it.condition("paused", "ScalingActive", ("False", "Paused"))
         assert it.backend.applied == []
