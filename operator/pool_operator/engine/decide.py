@@ -182,7 +182,7 @@ def _reason(observed: Observed, demand: Demand, wish: Wish, gated: Gated, limite
     if limited.limited_by in {Limit.MAXIMUM, Limit.SCHEDULE} and not rises and not falls:
         return Reason.AT_MAXIMUM
     if wish.spares > 0 and limited.goal == wish.replicas and not (rises and wish.for_work > observed.wanted):
-        return Reason.HEADROOM
+        return Reason.HEADROOM if wish.expected else Reason.STABILIZING
     if demand.slots == 0:
         return Reason.IDLE
     if rises:

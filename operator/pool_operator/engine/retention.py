@@ -27,6 +27,7 @@ class Wish:
     replicas: int
     for_work: int
     slots: int  # for work
+    expected: int  # replicas for work that is expected within a cold start; others only stay a moment
     levels: Levels
     stillness: Stillness
     until: float | None = None  # when the next clock of a replica that only waits runs out
@@ -79,6 +80,7 @@ def wish_of(
         replicas=replicas,
         for_work=for_work,
         slots=needed,
+        expected=max(0, min(replicas, max(need, min(have, top))) - for_work),
         levels=Levels(needed=times, idle=idle),
         stillness=Stillness(
             scene=scene, demand_slots=needed, start=headroom.start, hold=headroom.hold, replicas=replicas

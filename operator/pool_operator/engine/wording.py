@@ -42,8 +42,10 @@ def work(spec: PoolSpec, demand: Demand, wish: Wish, memory: Memory) -> str:
 
 def ready(spec: PoolSpec, observed: Observed, wish: Wish, memory: Memory) -> str:
     """Say what is there for nobody yet: "1 replica is kept ready for work expected within a cold start of 58 s (profile value 2)"."""
-    one, starts = wish.spares == 1, wish.replicas > observed.wanted
-    verb = ("is " if one else "are ") + ("started" if starts else "kept ready")
+    one = wish.spares == 1
+    if not wish.expected:
+        return f"{number(wish.spares, 'replica')} {'stays' if one else 'stay'} a moment, should work come back"
+    verb = ("is " if one else "are ") + ("started" if wish.replicas > observed.wanted else "kept ready")
     cold = duration(memory.cold_starts.mean_seconds)
     return (
         f"{number(wish.spares, 'replica')} {verb} for work expected within a cold start of {cold} "
