@@ -77,7 +77,8 @@ def pool_body(port, *, container=None, name=POOL, **more):
             "queues": [{"name": "default"}],
             "minReplicas": 0,
             "maxReplicas": 4,
-            "scaling": {"profile": "Economy"},  # no spares: they are the engine's tests' business
+            # a replica for each job, and none to spare: what is worth more or less is the engine's tests' business
+            "scaling": {"profile": "Economy", "targetWaitSeconds": 1},
             "template": {"spec": {"containers": [worker]}},
             **more,
         },

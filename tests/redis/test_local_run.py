@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import signal
 
 import pytest
+from tests.fakes.pools import pool_object
 from tests.redis.local_run import alive, enqueue, finished_runs, machine, statuses, until
 
 from pool_contract import keys
 from pool_operator.cli import run
+from pool_operator.engine.state import Memory
+from pool_operator.runtime.clock import SystemClock
+from pool_operator.runtime.file_recorder import FileRecorder
 
 
 def test_from_zero_to_the_maximum_and_back_to_zero_with_a_report(valkey, tmp_path):
@@ -31,6 +36,28 @@ def test_from_zero_to_the_maximum_and_back_to_zero_with_a_report(valkey, tmp_pat
     assert 0 < report["wait_seconds"]["p50"] <= report["wait_seconds"]["p99"]
     assert "0 -> 3 replicas, WorkWaiting" in log
     assert "15 finished" in log
+
+
+def test_the_next_run_goes_on_with_what_this_one_has_learned_and_spent(tmp_path):
+    budget = {"pricePerReplicaHour": "3.60", "daily": {"soft": "1000"}}
+    with machine(tmp_path, budget=budget, scaling={"profile": "Fast"}) as it:
+        process = it.start("--plain")
+        with it.redis() as redis:
+            jobs = enqueue(redis, "work", 0.2, number=9)
+            until(lambda: finished_runs(redis) == dict.fromkeys(jobs, 1), "all done")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, it.log()
+        spent = re.search(r"profile Fast; day (\d+\.\d+) of 1000 soft", it.log().splitlines()[-1])
+        assert spent, it.log()
+        pool = pool_object("quick", uid=(it.state / "uid").read_text())
+        learned = asyncio.run(FileRecorder(it.state, clock=SystemClock()).restore(pool, None))
+        assert learned.run_times.seconds.total > 0
+        assert learned.cold_starts.mean_seconds != Memory().cold_starts.mean_seconds
+        assert learned.spend.day_amount > 0
+        report = it.done()
+        again = asyncio.run(FileRecorder(it.state, clock=SystemClock()).restore(pool, None))
+        assert again.run_times == learned.run_times
+        assert report["spend"]["day"] >= learned.spend.day_amount
 
 
 def test_stopped_midway_it_hands_running_jobs_back_and_the_next_run_finishes_each_once(tmp_path):

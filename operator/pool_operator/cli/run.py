@@ -32,7 +32,7 @@ from pool_operator.backends.base import PoolKey
 from pool_operator.backends.local.server import ServerError
 from pool_operator.backends.local.state import PoolBusyError
 from pool_operator.backends.local.template import TemplateError
-from pool_operator.cli.run_screen import Screen, lifetimes, price_per_hour, settings_of
+from pool_operator.cli.run_screen import Screen, lifetimes, money_left, price_per_hour, settings_of
 
 LONGEST_GRACE_SECONDS: Final = 7200
 SHOWN_FAILURES: Final = 10
@@ -190,6 +190,8 @@ async def write_report(
         now=time.time(),
         unlogged=unlogged,
     )
+    report["profile"] = str(spec.scaling.profile)
+    report["spend"] = {one.period: round(one.spent, 6) for one in money_left(it)} or None
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(json.dumps({"pool": str(it.pool.key), **report}, indent=1) + "\n", encoding="utf-8")
     fresh.replace(path)

@@ -133,13 +133,13 @@ def run_view(it: LocalPool, picture: PoolPicture, *, ending: bool = False) -> Ru
         cost=None if price is None else spent / 3600 * price,
         profile="" if spec.scaling.profile is Profile.BALANCED else str(spec.scaling.profile),
         headroom_slots=record.headroom_slots,
-        purses=_purses(it),
+        purses=money_left(it),
         ending=ending,
     )
 
 
-def _purses(it: LocalPool) -> tuple[Purse, ...]:
-    """Money of this day and this month, where a budget limits it."""
+def money_left(it: LocalPool) -> tuple[Purse, ...]:
+    """Money of this day and this month, where there is a price."""
     spec, spend = it.pool.spec, it.record.spend
     found = pool_spec(spec, deleted=False) if spec is not None and spend is not None else None
     if spend is None or not isinstance(found, PoolSpec) or found.budget is None:
