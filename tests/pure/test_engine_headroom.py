@@ -101,7 +101,7 @@ def test_a_spare_is_told_with_its_reason():
         "no job waits or runs; 1 replica is kept ready for work expected within a cold start of 60 s (profile value 2)"
     )
     assert found.steps[:2] == (("demand", 0), ("headroom", 1))
-    assert found.wake_at == NOW + 7.5
+    assert found.wake_at == NOW + 30.0
 
 
 def test_a_spare_that_is_worth_its_cold_start_is_started():
