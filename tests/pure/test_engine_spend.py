@@ -324,3 +324,26 @@ def test_the_world_of_that_test_works_through_its_jobs_and_stops_at_the_limit():
     assert 15 <= world.done < 200
     world.run(start + 2 * 86_400 + 3600)
     assert world.paid["2026-11-11"] == pytest.approx(day, rel=0.2)
+
+
+def test_1200_videos_on_10_a_day_take_15_days():
+    """Jobs of 20 min at 0.36 an hour, at most 10 at once, 10 a day and 15 at the very most: 83 a day."""
+    start = at("2026-11-01T00:00")
+    budget = {"daily_soft": 10.0, "daily_hard": 15.0, "monthly_soft": 200.0, "monthly_hard": 300.0}
+    world = World(
+        spec=pool(0.36, budget=budget, max_concurrent=10, rate_per_minute=50.0),
+        now=start,
+        arrivals=[start] * 1200,
+        run_seconds=[1200.0],
+        cold_seconds=60.0,
+        resync_seconds=7200.0,
+    )
+    done = []
+    for day in range(1, 16):
+        world.run(start + 86_400 * day)
+        done.append(world.done)
+    assert done[:14] == [83 * day for day in range(1, 15)]
+    assert done[14] == 1200
+    days = [amount for name, amount in world.paid.items() if len(name) == 10]
+    assert max(days) == pytest.approx(10.0, abs=0.12)
+    assert world.paid["2026-11"] <= 200

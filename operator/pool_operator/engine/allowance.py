@@ -70,6 +70,14 @@ class _Purse(NamedTuple):
     span: Span
 
 
+class _Work(NamedTuple):
+    """What the replicas that cost have ahead of them, in seconds."""
+
+    ahead: list[float]  # of each, in the worst case, if it takes nothing new; the longest first
+    usual: float  # of all together, as jobs usually run
+    idle: int  # that do nothing and are not told to end
+
+
 NONE: Final = Allowance()
 
 
@@ -79,16 +87,16 @@ def allowance(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, 
     if budget is None:
         return NONE
     price = budget.price_per_replica_hour / HOUR
-    replicas = paid(observed)
     caps: list[tuple[int, _Purse]] = []
     free: list[float] = []
     if price > 0.0:
+        run_seconds = memory.run_times.mean_seconds
+        work = _work(paid(observed), spec.job_timeout_seconds, run_seconds, now)
         for purse in _hard(budget, memory, now):
-            cap, rest = _hard_cap(spec, fleet, replicas, purse, price, slots, now)
+            cap, rest = _hard_cap(spec, fleet, work, purse, price, slots, now)
             caps.append((cap, purse))
             free.append(rest)
-        run_seconds = memory.run_times.mean_seconds
-        caps += [(_soft_cap(spec, replicas, one, price, run_seconds, now), one) for one in _soft(budget, memory, now)]
+        caps += [(_soft_cap(spec, work, one, price, run_seconds), one) for one in _soft(budget, memory, now)]
     if not caps:
         return Allowance(free=0.0) if budget.hard else NONE  # at no price claims take nothing from it
     cap, tightest = min(caps, key=lambda one: one[0])
@@ -101,6 +109,27 @@ def allowance(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, 
         price_per_second=price,
         wake_at=_wake_at([purse for _, purse in caps], free, memory.spend.rate_per_hour, now),
     )
+
+
+def _work(replicas: list[Replica], timeout: float, run_seconds: float, now: float) -> _Work:
+    ahead, usual, idle = [], 0.0, 0
+    for one in replicas:
+        claims, runs = one.claims, one.runs
+        if claims == 0 or (claims is None and one.phase is ReplicaPhase.STARTING):
+            ahead.append(EXIT_SECONDS)
+            idle += one.phase is not ReplicaPhase.TERMINATING
+            continue
+        known = claims is not None and len(runs) >= claims  # else one may have begun just now
+        age = math.inf  # of the youngest
+        for run in runs:
+            if now - run.since < age:
+                age = max(0.0, now - run.since)
+        if age < run_seconds:
+            usual += run_seconds - age
+        left = timeout - age if known else timeout
+        ahead.append(EXIT_SECONDS + left if left > 0.0 else EXIT_SECONDS)
+    ahead.sort(reverse=True)
+    return _Work(ahead, usual, idle)
 
 
 def _hard(budget: Budget, memory: Memory, now: float) -> Iterator[_Purse]:
@@ -128,17 +157,15 @@ def _soft(budget: Budget, memory: Memory, now: float) -> Iterator[_Purse]:
 
 
 def _hard_cap(
-    spec: PoolSpec, fleet: Fleet, replicas: list[Replica], purse: _Purse, price: float, slots: int, now: float
+    spec: PoolSpec, fleet: Fleet, work: _Work, purse: _Purse, price: float, slots: int, now: float
 ) -> tuple[int, float]:
     """Most replicas, and the money that claims may take."""
-    ahead = sorted((_committed_seconds(one, spec.job_timeout_seconds, now) for one in replicas), reverse=True)
     left, rest = purse.left / price, max(0.0, purse.span.end - now)  # in replica-seconds, and seconds
-    kept = _kept(spec, ahead, left, rest)
-    free = left - _set_aside(ahead, kept, rest)
-    idle = sum(one.claims == 0 and one.phase is not ReplicaPhase.TERMINATING for one in replicas)
-    more = max(0, math.floor((free + idle * EXIT_SECONDS) / (spec.job_timeout_seconds + EXIT_SECONDS)))
+    kept = _kept(spec, work.ahead, left, rest)
+    free = left - _set_aside(work.ahead, kept, rest)
+    more = max(0, math.floor((free + work.idle * EXIT_SECONDS) / (spec.job_timeout_seconds + EXIT_SECONDS)))
     cap = max(fleet.busy + more, kept)
-    if sum(not one.drained for one in fleet.active) <= kept == cap:
+    if len(fleet.active) - fleet.marked <= kept == cap:
         # only the minimum is left: it is paid until the period ends, and what it claims costs nothing more
         free += kept * slots * spec.job_timeout_seconds
     return cap, free * price
@@ -147,15 +174,6 @@ def _hard_cap(
 def _set_aside(ahead: list[float], kept: int, rest: float) -> float:
     """Replica-seconds ahead, when no fewer than `kept` are left before the period ends."""
     return sum(max(one, rest) for one in ahead[:kept]) + sum(ahead[kept:]) + rest * max(0, kept - len(ahead))
-
-
-def _committed_seconds(one: Replica, timeout: float, now: float) -> float:
-    """How long it may still be there at most, if it takes nothing new."""
-    if one.claims == 0 or (one.claims is None and one.phase is ReplicaPhase.STARTING):
-        return EXIT_SECONDS
-    known = one.claims is not None and len(one.runs) >= one.claims
-    youngest = max((run.since for run in one.runs), default=now) if known else now
-    return max(0.0, timeout - max(0.0, now - youngest)) + EXIT_SECONDS
 
 
 def _kept(spec: PoolSpec, ahead: list[float], left: float, rest: float) -> int:
@@ -169,16 +187,13 @@ def _kept(spec: PoolSpec, ahead: list[float], left: float, rest: float) -> int:
 # --- soft ---------------------------------------------------------------------------------------------------------
 
 
-def _soft_cap(
-    spec: PoolSpec, replicas: list[Replica], purse: _Purse, price: float, run_seconds: float, now: float
-) -> int:
+def _soft_cap(spec: PoolSpec, work: _Work, purse: _Purse, price: float, run_seconds: float) -> int:
     """Replicas that may take one more job each."""
     keeps = spec.budget is not None and spec.budget.on_exhausted is OnExhausted.MINIMUM
     floor = spec.min_replicas if keeps else 0
     if purse.left <= 0.0:
         return floor
-    ahead = sum(max(0.0, run_seconds - (now - max(run.since for run in one.runs))) for one in replicas if one.runs)
-    return max(floor, math.ceil((purse.left / price - ahead) / max(1.0, run_seconds) - 1e-9))
+    return max(floor, math.ceil((purse.left / price - work.usual) / max(1.0, run_seconds) - 1e-9))
 
 
 def _wake_at(purses: list[_Purse], free: list[float], rate_per_hour: float, now: float) -> float:

@@ -39,14 +39,13 @@ def accrue(spec: PoolSpec, observed: Observed, spend: Spend, now: float) -> Spen
     calendar = today(now, spec.budget.time_zone)
     tomorrow = today(calendar.day.end, spec.budget.time_zone)
     since = spend.at
+    new = [one.created_at for one in replicas if since is None or one.created_at > since]
+    before = max(spend.rate_per_hour, price * (len(replicas) - len(new)))
 
     def cost(span: Span) -> float:
         start = span.start if since is None else max(since, span.start)
-        known = 0 if since is None else sum(one.created_at <= since for one in replicas)
-        new = sum(
-            max(0.0, now - max(one.created_at, start)) for one in replicas if since is None or one.created_at > since
-        )
-        return (max(spend.rate_per_hour, price * known) * max(0.0, now - start) + price * new) / HOUR
+        young = sum(max(0.0, now - max(created, start)) for created in new)
+        return (before * max(0.0, now - start) + price * young) / HOUR
 
     def amount(span: Span, name: str, counted: float, following: Span) -> tuple[str, float]:
         # after a clock that went back over midnight, the day that had begun goes on
