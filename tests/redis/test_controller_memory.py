@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from redis.asyncio import Redis
 from tests.fakes.harness import enqueue, running
 
 from pool_contract import keys
 from pool_contract.messages import PoolSettings
-from pool_operator.engine.state import Memory
+from pool_operator.backends.base import Problem
+from pool_operator.engine.decide import decide
+from pool_operator.engine.state import Memory, RunTimes
+from pool_operator.names import ConditionReason
+from pool_operator.observe.problems import EndpointError
+from pool_operator.runtime import reconciler
 from pool_operator.runtime.redis_recorder import RedisRecorder
+
+LEARNED = Memory(run_times=RunTimes(mean_seconds=7.0))
 
 
 def recorder(it):
@@ -88,6 +96,26 @@ def test_nothing_is_decided_on_a_reading_before_it_is_known_what_was_learned(ser
     play(scenario, server)
 
 
+def test_what_cannot_be_told_now_is_asked_for_again_before_the_first_decision(server):
+    async def scenario(it, redis):
+        answers = [EndpointError(Problem(reason=ConditionReason.QUEUE_UNREACHABLE, message="busy")), LEARNED]
+
+        async def restore(_pool, _endpoint):
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        it.controller._recorder.restore = restore
+        pool = it.pool()
+        it.controller.upsert(pool)
+        await it.until(lambda: it.last(), "a decision")
+        assert answers == []
+        assert memory(it, pool).run_times == LEARNED.run_times
+
+    play(scenario, server)
+
+
 # --- slots --------------------------------------------------------------------------------------------------------
 
 
@@ -112,5 +140,25 @@ def test_slots_follow_what_memory_has_taught(server):
         await it.until_async(fewer, "fewer slots after one ran out of memory")
         lowered = await slots()
         await it.until(lambda: it.reporter.latest("pool")["slotsPerReplica"] == lowered, "told")
+
+    play(scenario, server)
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_moment_that_has_passed_is_no_reason_to_spin(server, monkeypatch):
+    def hurried(spec, observed, before, now):
+        decision, after = decide(spec, observed, before, now)
+        return replace(decision, wake_at=now - 5), after
+
+    monkeypatch.setattr(reconciler, "decide", hurried)
+
+    async def scenario(it, redis):
+        it.controller.upsert(it.pool())
+        await it.until(lambda: len(it.decisions) >= 4, "it looks again all the same")
+        before, began = len(it.decisions), it.clock.monotonic()
+        await asyncio.sleep(1)
+        assert len(it.decisions) - before <= 2 * (it.clock.monotonic() - began) + 1
 
     play(scenario, server)
