@@ -272,13 +272,22 @@ def test_a_changed_spec_and_a_broken_chain_begin_anew():
     assert whys == ["start", "spec", "start"]
 
 
-def test_checkpoints_come_every_few_minutes_and_seldom_in_quiet():
-    busy = [one for one in entries(RecordedPool(7).run(600, quiet=0.0)) if isinstance(one, Checkpoint)]
-    assert all(
-        300 <= after.at - before.at < 320 for before, after in pairwise(busy) if after.why == before.why == "time"
-    )
-    quiet = RecordedPool(7).quietly(1000)
-    assert 8 <= len([one for one in entries(quiet) if isinstance(one, Checkpoint)]) <= 12
+def test_checkpoints_come_every_few_minutes_or_hundred_calls():
+    for quiet in (0.0, 0.5):
+        pool = RecordedPool(7).run(600, quiet=quiet, odd=0.0)
+        found = entries(pool)
+        places = [place for place, one in enumerate(found) if isinstance(one, Checkpoint)]
+        for before, after in pairwise(places):
+            calls = after - before - 1
+            assert calls <= 100
+            assert calls == 100 or found[after].at - found[before].at >= 300
+            assert found[after - 1].at - found[before].at < 300 or calls == 100
+
+
+def test_a_pool_at_rest_has_one_each_hour():
+    found = [one for one in entries(RecordedPool(7).quietly(600, seconds=60.0)) if isinstance(one, Checkpoint)]
+    assert {after.at - before.at for before, after in pairwise(found)} == {3600.0}
+    assert len(found) == 10
 
 
 def test_a_gap_is_told_and_nothing_is_replayed_over_it():

@@ -24,7 +24,7 @@ from pool_operator.engine.types import Decision, Observed, PoolSpec
 Record = dict[str, Any]
 CHECKPOINT_SECONDS: Final = 300.0
 QUIET_CHECKPOINT_SECONDS: Final = 3600.0  # where only calls were recorded since
-CHECKPOINT_STEPS: Final = 2000
+CHECKPOINT_STEPS: Final = 100  # a new leader decides so many again, of each pool, before it begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

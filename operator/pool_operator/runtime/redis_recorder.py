@@ -22,22 +22,26 @@ MOST_WAITING_BYTES: Final = 256 * 1024  # compressed: hours of a quiet pool, min
 MOST_PAGES: Final = 40
 
 
-@dataclass(slots=True)
-class _Behind:
-    """Records of one pool that Redis has not taken yet, and where its ledger ended for us."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What goes to Redis in one call, and what is lost with it."""
 
-    place: object = None
-    end_bytes: int | None = None  # None: our first append
-    chunks: list[Chunk] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)  # what is in the chunks, to be counted if it is lost
-    gaps: list[Record] = field(default_factory=list)
+    chunks: list[Chunk]
+    steps: list[Step]
+    gaps: list[Record]
 
     @property
     def size(self) -> int:
         return sum(len(one.packed) for one in self.chunks)
 
-    def emptied(self, end_bytes: int | None) -> None:
-        self.end_bytes, self.chunks, self.steps, self.gaps = end_bytes, [], [], []
+
+@dataclass(slots=True)
+class _Behind:
+    """Records of one pool that Redis has not taken yet, oldest first, and where its ledger ended for us."""
+
+    place: object = None
+    end_bytes: int | None = None  # None: our first append
+    batches: list[_Batch] = field(default_factory=list)
 
 
 class RedisRecorder(TapeRecorder):
@@ -73,13 +77,14 @@ class RedisRecorder(TapeRecorder):
                 self._begin_anew(tape, behind)
             behind.place = tape.endpoint.key.place
         records = await asyncio.to_thread(tape.records, steps)
-        behind.chunks += await asyncio.to_thread(ledger.pack, records)
-        behind.steps += steps
-        behind.gaps += [one for one in records if one["kind"] == "gap"]
-        if behind.size > MOST_WAITING_BYTES:
-            self._begin_anew(tape, behind, end_bytes=behind.end_bytes)
-        if behind.chunks:
+        if records:
+            chunks = await asyncio.to_thread(ledger.pack, records)
+            gaps = [one for one in records if one["kind"] == "gap"]
+            behind.batches.append(_Batch(chunks=chunks, steps=steps, gaps=gaps))
+        if behind.batches:
             await self._send(tape, behind)
+        if sum(one.size for one in behind.batches) > MOST_WAITING_BYTES:  # what Redis did not take
+            self._begin_anew(tape, behind, end_bytes=behind.end_bytes)
         if tape.forgotten:
             self._behind.pop(uid, None)
 
@@ -90,16 +95,20 @@ class RedisRecorder(TapeRecorder):
         try:
             if behind.end_bytes is None:  # first where it ends: an append whose answer is lost is known by that
                 behind.end_bytes = (await self._append(tape, tape.endpoint, [], after=None)).end_bytes
-            found = await self._append(tape, tape.endpoint, behind.chunks, after=behind.end_bytes)
+            while behind.batches:
+                batch = behind.batches[0]
+                found = await self._append(tape, tape.endpoint, batch.chunks, after=behind.end_bytes)
+                # not written, and yet there: Redis had taken it, only its answer was lost
+                if not found.written and found.end_bytes != behind.end_bytes + batch.size:
+                    tape.trouble = tape.trouble or "Redis lost what was written before"
+                    self._begin_anew(tape, behind)
+                    return
+                behind.end_bytes = found.end_bytes
+                del behind.batches[0]
         except EndpointError as error:
             self._told(tape, str(error))
             return
-        if not found.written and found.end_bytes != behind.end_bytes + behind.size:
-            tape.trouble = tape.trouble or "Redis lost what was written before"
-            self._begin_anew(tape, behind)
-            return
         self._told(tape, "")
-        behind.emptied(found.end_bytes)
         if not tape.steps:
             tape.due = float("inf")
 
@@ -111,6 +120,7 @@ class RedisRecorder(TapeRecorder):
     @staticmethod
     def _begin_anew(tape: Tape, behind: _Behind, *, end_bytes: int | None = None) -> None:
         """What waits is given up, as a gap; the next step begins with a checkpoint."""
-        tape.lose(behind.steps, behind.gaps)
+        for batch in behind.batches:
+            tape.lose(batch.steps, batch.gaps)
         tape.recording.begin_anew()
-        behind.emptied(end_bytes)
+        behind.end_bytes, behind.batches = end_bytes, []
