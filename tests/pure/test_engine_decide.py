@@ -177,7 +177,12 @@ DRAINS = {
     ),
     "starting ones go in the order of the backend": (
         spec(),
-        seen(reading(1), starting("second", removal_rank=1), starting("first", removal_rank=0)),
+        seen(
+            reading(1),
+            starting("third", removal_rank=2, created_at=NOW),
+            starting("second", removal_rank=1, created_at=NOW),
+            starting("first", removal_rank=0, created_at=NOW),
+        ),
         ({"first"}, set()),
     ),
     "ready ones too": (

@@ -194,11 +194,11 @@ def _need_of(
         needed = capacity + math.ceil((missing - SLACK) / (1 + int((horizon - cold) / job_seconds)))
     else:
         needed = capacity - slots * _given_back(-missing, horizon, job_seconds, fleet, learned, now)
-    # a slot for each is always enough; and time takes away only what was hoped for, or a long horizon promised
+    # time takes away only what was hoped for, or a long horizon promised
     moves_in = math.inf
     if jobs > free + slots * len(fleet.starting) and (hoped > 0.0 or horizon > cold):
         moves_in = max(cold / 30.0, left / 8.0) if left > 0.0 else cold / 4.0
-    return _Need(min(needed, busy + jobs), moves_in)
+    return _Need(needed, moves_in)
 
 
 def _jobs_begun(horizon: float, cold: float, age: float, job_seconds: float) -> int:

@@ -51,7 +51,7 @@ def headroom_of(wait_value: float, traffic: Traffic, cold_seconds: float, now: f
     if wait_value <= 0.0 or last is None or now - last >= break_even_seconds(wait_value, cold_seconds):
         return NONE
     hold_from = 1.0 / (1.0 + wait_value)
-    start_from = min(SUREST, START_FACTOR * hold_from)
+    start_from = max(hold_from, min(SUREST, START_FACTOR * hold_from))
     expected = min(MOST_EXPECTED, rates(traffic, now)[0] * cold_seconds)
     learned = [traffic.growth[key] for key in keys(context_of(traffic, cold_seconds, now)) if key in traffic.growth]
     left = [histogram.total for histogram in learned]

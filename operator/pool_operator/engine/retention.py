@@ -79,7 +79,7 @@ def wish_of(
     return Wish(
         replicas=replicas,
         for_work=for_work,
-        slots=needed,
+        slots=min(needed, demand.running + demand.calls),  # a job never needs more than one
         expected=max(0, min(replicas, max(need, min(have, top))) - for_work),
         levels=Levels(needed=times, idle=idle),
         stillness=Stillness(
