@@ -310,6 +310,24 @@ def test_a_hard_budget_is_never_exceeded(data):
         assert amount <= (daily if len(name) == 10 else monthly) + 1e-6
 
 
+@pytest.mark.parametrize("seconds", [615, 735, 1500, 2600])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_jobs_that_run_into_their_time_out_are_within_the_limit_to_the_second(seconds, slots):
+    start = at("2026-11-10T00:00")
+    daily = 1.0 * seconds / 3600
+    world = World(
+        spec=pool(1.0, budget={"daily_hard": daily}, job_timeout_seconds=600.0, slots_per_replica=slots),
+        now=start,
+        arrivals=[start] * 40,
+        run_seconds=[600.0],
+        cold_seconds=5.0,
+        exit_seconds=30.0,
+    )
+    world.run(start + 6_000)
+    assert world.paid["2026-11-10"] <= daily
+    assert (world.done > 0) == (seconds > 600 + 5 + EXIT_SECONDS)
+
+
 def test_the_world_of_that_test_works_through_its_jobs_and_stops_at_the_limit():
     start = at("2026-11-10T00:00")
     world = World(
