@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.policy import check, hints, metrics, quick, report
-from benchmarks.policy.judge import COLD_STARTS, judge
+from benchmarks.policy.judge import COLD_STARTS, WORTHS, judge
 from benchmarks.policy.metrics import CLAIRVOYANT, DEFAULT_WAIT_VALUE, OURS, Results
 from benchmarks.policy.runs import Task, names_of, run_all
 from pool_operator.simulate.peers import PEERS
@@ -65,7 +65,7 @@ def _tasks(found: argparse.Namespace) -> list[Task]:
     policies: list[tuple[str, float | None]] = [(CLAIRVOYANT, None)]
     policies += [(peer, None) for peer in _chosen(found.against, tuple(PEERS), "--against")]
     if not found.check:
-        values = {DEFAULT_WAIT_VALUE, *found.wait_value} if found.wait_value else SETTINGS
+        values = {DEFAULT_WAIT_VALUE, *WORTHS, *found.wait_value} if found.wait_value else SETTINGS
         policies += [(OURS, value) for value in sorted(values)]
     return [
         Task(traces=found.traces, trace=name, cold_start_seconds=cold, slots=slots, policy=policy, wait_value=value)
@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     some.add_argument("--trace", action="append", help="this trace only (again for more)")
     some.add_argument("--cold-start", action="append", type=float, metavar="SECONDS")
     some.add_argument("--slots", action="append", type=int)
-    some.add_argument("--wait-value", action="append", type=float, metavar="V")
+    some.add_argument(
+        "--wait-value", action="append", type=float, metavar="V", help="besides 1, 2, 4 and 16, which are judged by"
+    )
     some.add_argument("--against", action="append", metavar="PEER")
     other = parser.add_argument_group("something else")
     other.add_argument("--quick", action="store_true", help="regression check on J against the baseline, minutes")

@@ -108,7 +108,7 @@ def _default(results: Results, middle: Sequence[Place]) -> list[Line]:
             holds=not worse,
         )
     ]
-    if not middle:
+    if not middle or any(RUNPOD not in {one.policy for one in results.peers[place]} for place in middle):
         return lines
     waits, gpu = metrics.against(results, middle, RUNPOD, DEFAULT_WAIT_VALUE)
     unused = metrics.unused_share([results.at(place) for place in middle])

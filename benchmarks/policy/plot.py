@@ -1,4 +1,4 @@
-"""Cost against wait, a panel for each trace: every policy a point, ours a curve over v. build/bench/policy.svg and .png."""
+"""Cost against wait, a panel for each trace: every policy a point, ours a curve over v; as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_SECONDS = 1.0
 """A logarithmic axis has no zero: shorter mean waits stand here."""
 
 
-def draw(results: Results, out: Path) -> list[Path]:
+def draw(results: Results, out: Path, name: str) -> list[Path]:
     places = results.places(lambda place: (place.cold_start_seconds, place.slots) == (60, 1)) or results.places()[:6]
     columns = min(3, len(places))
     rows = math.ceil(len(places) / columns)
@@ -30,7 +30,7 @@ def draw(results: Results, out: Path) -> list[Path]:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small", frameon=False)
     figure.suptitle("Mean wait against GPU-hours: towards the lower left is better")
-    found = [out / "policy.svg", out / "policy.png"]
+    found = [out / f"{name}.svg", out / f"{name}.png"]
     for path in found:
         figure.savefig(path, dpi=130)
     return found

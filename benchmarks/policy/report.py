@@ -1,4 +1,4 @@
-"""Tables, build/bench/policy.json, and the plot of cost against wait."""
+"""Tables, build/bench/policy.json (of a part of the comparison: policy-part.json), and the plot of cost against wait."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ def write(results: Results, cells: Sequence[Cell], lines: Sequence[Line], *, par
         "tables": tables(results, cells, listed=None),
         "results": [asdict(row) for row in every],
     }
-    path = OUT / "policy.json"
+    name = "policy-part" if part else "policy"
+    path = OUT / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print("written:", ", ".join(map(str, (path, *plot.draw(results, OUT)))))
+    print("written:", ", ".join(map(str, (path, *plot.draw(results, OUT, name)))))
 
 
 def _verdict(line: Line) -> dict[str, str]:

@@ -48,6 +48,11 @@ class Task:
         return trace_of(self.traces, self.trace).jobs * COST.get(self.policy, 1.0)
 
     @property
+    def turn(self) -> tuple[int, bool, float]:
+        """One cold start and one number of slots after the other, 60 s and 1 first; in each the long ones first."""
+        return self.slots, self.cold_start_seconds != 60, -self.weight
+
+    @property
     def path(self) -> Path:
         """Where its rows are kept: another file when anything that they depend on changes."""
         what = (self.trace, self.cold_start_seconds, self.slots, self.policy, self.wait_value)
@@ -155,9 +160,9 @@ def _sources(policy: str) -> str:
 
 
 def run_all(tasks: Sequence[Task], processes: int) -> list[Row]:
-    """What is not in the cache is run, the long ones first. Stopped half-way, the next run goes on from there."""
+    """What is not in the cache is run, by turn. Stopped half-way, the next run goes on from there."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    left = sorted((task for task in tasks if not task.path.exists()), key=lambda task: -task.weight)
+    left = sorted((task for task in tasks if not task.path.exists()), key=lambda task: task.turn)
     if left:
         print(f"{len(tasks)} runs, {len(tasks) - len(left)} of them are in {CACHE}; {processes} processes", flush=True)
         progress = Progress(sum(task.weight for task in left), len(left))
