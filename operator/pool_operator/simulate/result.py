@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pool_operator.simulate.close_up import Moments
 from pool_operator.simulate.timeline import Series
 
 
@@ -57,6 +58,7 @@ class Result:
     cost: float = 0.0
     unfinished: int = 0  # jobs that had not ended when the run was cut off (nothing could happen any more)
     series: Series = field(default_factory=Series)
+    moments: Moments = field(default_factory=Moments)
     days: list[Day] = field(default_factory=list)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from pool_operator.simulate.close_up import Moments
 from pool_operator.simulate.days import days_of
 from pool_operator.simulate.ours import Ours, run_ours
 from pool_operator.simulate.policy import Peer
@@ -35,7 +36,7 @@ def simulate(
     if isinstance(policy, Ours):
         world, decisions = run_ours(trace, policy, terms, progress)
     else:
-        world = World(trace, terms)
+        world = World(trace, terms, names=trace.queue_names or ("",))
         decisions = run_peer(world, policy, progress)
     result = _result(world, policy.name, decisions, oracle_seconds)
     if progress is not None:
@@ -79,5 +80,12 @@ def _result(world: World, name: str, decisions: int, oracle_seconds: float | Non
         cost=seconds / 3600 * terms.price_per_replica_hour,
         unfinished=trace.jobs - world.ended,
         series=world.timeline.series(end),
+        moments=Moments(
+            arrivals=trace.arrivals,
+            began=world.began,
+            ended=world.finished,
+            created=[pod.created for pod in world.gone],
+            gone=[pod.exited for pod in world.gone],
+        ),
         days=days_of(world, terms, end),
     )
