@@ -78,12 +78,14 @@ def part(
 
 def equal(what: str, expected: float, simulated: float, unit: str = "") -> Row:
     """Must come out exactly."""
-    return Row(what=what, expected=f"{expected:g}{unit}", simulated=f"{simulated:g}{unit}", holds=simulated == expected)
+    return Row(
+        what=what, expected=f"{expected:,g}{unit}", simulated=f"{simulated:,g}{unit}", holds=simulated == expected
+    )
 
 
 def at_most(what: str, most: float, simulated: float, unit: str = "") -> Row:
     return Row(
-        what=what, expected=f"at most {most:g}{unit}", simulated=f"{simulated:.4g}{unit}", holds=simulated <= most
+        what=what, expected=f"at most {most:,g}{unit}", simulated=f"{simulated:,.4g}{unit}", holds=simulated <= most
     )
 
 
@@ -91,8 +93,8 @@ def about(what: str, expected: float, simulated: float, *, within: float, unit: 
     """Must come out within a share of what is expected."""
     return Row(
         what=what,
-        expected=f"about {expected:g}{unit}",
-        simulated=f"{simulated:.4g}{unit}",
+        expected=f"about {expected:,g}{unit}",
+        simulated=f"{simulated:,.4g}{unit}",
         holds=abs(simulated - expected) <= within * expected,
     )
 

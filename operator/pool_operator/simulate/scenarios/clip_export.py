@@ -36,8 +36,7 @@ POOL: Final = PoolSpec(
 def _parts() -> list[Part]:
     pool = replace(POOL, learn_slots=False)  # nothing in a simulation uses memory
     return [
-        part(f"{count} clips at once", pool, [0.0] * count, [CLIP_SECONDS] * count, cold_start_seconds=20.0)
-        for count in AT_ONCE
+        part(_at_once(count), pool, [0.0] * count, [CLIP_SECONDS] * count, cold_start_seconds=20.0) for count in AT_ONCE
     ]
 
 
@@ -46,12 +45,16 @@ def _rows(results: Sequence[Result]) -> list[Row]:
     return [
         equal("clips that fit into one container of 7.65 GB less 20 %", 1, fit),
         *(
-            equal(f"{count} clips at once: workers", count, result.peak_replicas)
+            equal(f"{_at_once(count)}: workers", count, result.peak_replicas)
             for count, result in zip(AT_ONCE, results, strict=True)
         ),
         equal("clips in one worker, at most", 1, max(result.slots for result in results)),
         equal("running jobs hit by scaling", 0, sum(result.jobs_hit for result in results)),
     ]
+
+
+def _at_once(count: int) -> str:
+    return "1 clip" if count == 1 else f"{count} clips at once"
 
 
 CLIP_EXPORT: Final = Scenario(

@@ -19,7 +19,7 @@ EPISODES: Final = (75, 200, 1_000)
 BEAT: Final = {"a container service": 0.20, "GPU serverless": 0.10, "batch": 0.05}
 
 POOL: Final = PoolSpec(
-    queues=(QueueSpec(name="episodes"),),
+    queues=(QueueSpec(name="episodes", target_wait_seconds=600),),
     min_replicas=0,
     max_replicas=10,
     slots_per_replica=2,
@@ -36,7 +36,7 @@ def _parts() -> list[Part]:
         arrivals = sorted(draw.uniform(0, MONTH_SECONDS) for _ in range(episodes))
         services = [draw.uniform(1_200, 1_800) / FASTER for _ in arrivals]
         found.append(
-            part(f"{episodes} episodes, cold start {cold:g} s", POOL, arrivals, services, cold_start_seconds=cold)
+            part(f"{episodes:,} episodes, cold start {cold:g} s", POOL, arrivals, services, cold_start_seconds=cold)
         )
     return found
 
@@ -45,7 +45,7 @@ def _rows(results: Sequence[Result]) -> list[Row]:
     rows: list[Row] = []
     for episodes, result in zip(EPISODES, results, strict=False):
         each = result.cost / episodes
-        where = f"{episodes} episodes a month"
+        where = f"{episodes:,} episodes a month"
         rows.append(equal(f"{where}: processed", episodes, len(result.waits)))
         rows += [at_most(f"{where}: $ an episode, against {name}", beat, each) for name, beat in BEAT.items()]
         rows.append(at_most(f"{where}: longest time to an episode's end, h", 4.0, _longest(result) / 3600))

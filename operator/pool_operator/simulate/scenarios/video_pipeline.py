@@ -25,14 +25,14 @@ POOL: Final = PoolSpec(
     on_unknown=OnUnknown.MINIMUM,
     thresholds=(
         Threshold(metric=ThresholdMetric.UTILIZATION, direction=Direction.UP, level=70, for_seconds=300),
-        Threshold(metric=ThresholdMetric.WAITING, direction=Direction.UP, level=20, for_seconds=0),
+        Threshold(metric=ThresholdMetric.WAITING, direction=Direction.UP, level=20, for_seconds=30),
         Threshold(metric=ThresholdMetric.UTILIZATION, direction=Direction.DOWN, level=30, for_seconds=600),
     ),
     schedules=(
         Schedule(
-            name="weekday-peak",
-            start="0 9 * * 1-5",
-            duration_seconds=8 * HOUR,
+            name="office-hours",
+            start="0 8 * * MON-FRI",
+            duration_seconds=10 * HOUR,
             time_zone="Europe/Berlin",
             min_replicas=3,
         ),
