@@ -54,7 +54,7 @@ def _row(one: Result) -> list[str]:
         label(one),
         f"{one.mean_wait_seconds:,.1f}",
         f"{most:,.1f}",
-        f"{one.gpu_hours:,.1f}",
+        f"{one.gpu_hours:,.{1 if one.gpu_hours >= 10 else 2}f}",
         f"{one.replica_seconds / one.work_seconds - 1:+.1%}" if one.work_seconds else "",
         f"{one.pod_starts:,} ({one.unused_starts:,})",
         f"{one.jobs_hit:,}",
