@@ -115,6 +115,29 @@ def test_a_new_leader_goes_on_with_the_status_where_there_is_no_ledger():
     assert remembered(None).spend == SPEND
 
 
+def test_a_follower_keeps_up_with_what_the_leader_writes_and_begins_there():
+    store = Store()
+    entry, _ = store.put(pool_object(uid="u"))
+    store.put(pool_object(uid="u", status=stored(SPEND)))
+    assert entry.memory.spend == entry.stored_spend == SPEND
+    newest = {**stored(later(3600)), "conditions": []}
+    store.put(pool_object(uid="u", status=newest))
+    assert (entry.status, entry.memory.spend) == (newest, later(3600))
+    entry.recall(Memory(spend=SPEND))  # a ledger that ends before
+    assert entry.memory.spend == later(3600)
+
+
+def test_once_we_lead_a_status_that_comes_back_changes_nothing():
+    store = Store()
+    entry, _ = store.put(pool_object(uid="u", status=stored(SPEND)))
+    entry.recall(Memory(spend=later(60)))
+    store.put(pool_object(uid="u", status=stored(SPEND)))
+    assert entry.memory.spend == later(60)
+    entry.remembered, entry.decision = False, DECISION
+    store.put(pool_object(uid="u", status=stored(SPEND)))
+    assert entry.memory.spend == later(60)
+
+
 def test_of_ledger_and_status_the_newer_one_knows_the_money():
     learned = RunTimes(mean_seconds=7.0)
     newer, older = later(60, rate_per_hour=1.38), later(-60)

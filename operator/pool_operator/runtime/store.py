@@ -49,7 +49,7 @@ class Entry:
     spec: ProcessingPoolSpec | None = None  # the last readable one
     memory: Memory = field(default_factory=Memory)
     remembered: bool = False  # what the last leader had learned was asked for
-    stored_spend: Spend = field(default_factory=Spend)  # of the status, when the pool was first seen
+    stored_spend: Spend = field(default_factory=Spend)  # of the status, as the last leader left it
     endpoint: Endpoint | None = None
     endpoint_problem: tuple[float, Problem] | None = None  # since (unix), why there is no endpoint
     deleted: bool = False
@@ -76,6 +76,12 @@ class Entry:
         self.excused |= dict.fromkeys(replicas)
         for old in tuple(self.excused)[:-MOST_EXCUSED]:
             del self.excused[old]
+
+    def start_from(self, status: Mapping[str, object]) -> None:
+        """Go on from a status that this process has not written."""
+        self.status = status
+        self.stored_spend = restored(status.get("spend")) or Spend()
+        self.memory = replace(self.memory, spend=self.stored_spend)
 
     def recall(self, memory: Memory | None) -> None:
         """Go on with what the last leader had learned; of its ledger and the status the newer one knows the money.
@@ -141,10 +147,9 @@ class Store:
         """Take a pool in, or its change; also the UIDs of others that share, or shared, a queue with it."""
         entry = self._entries.get(pool.uid)
         if entry is None:
-            spend = restored(pool.status.get("spend")) or Spend()
-            entry = self._entries[pool.uid] = Entry(
-                pool=pool, spec=pool.spec, status=pool.status, memory=Memory(spend=spend), stored_spend=spend
-            )
+            entry = self._entries[pool.uid] = Entry(pool=pool, spec=pool.spec)
+        if entry.decision is None and not entry.remembered:  # until we lead, another process writes the status
+            entry.start_from(pool.status)
         affected = self._unindex(entry)
         entry.pool = pool
         if pool.spec is not None:
