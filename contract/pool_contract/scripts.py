@@ -239,20 +239,22 @@ def publish_settings(prefix: str, *, pool: str, epoch: int, settings: PoolSettin
     return Call("publish_settings", arguments, nothing)
 
 
-def grant(prefix: str, *, pool: str, epoch: int, granted: float, ttl_seconds: float) -> Call[None]:
+def grant(prefix: str, *, pool: str, epoch: int, granted: float, used: float, ttl_seconds: float) -> Call[bool]:
     """Let claims go on until their `allowance_used` reaches `granted`, for so long by Redis' clock.
 
     An absolute amount: claims made meanwhile are in `allowance_used` already, so nothing is granted twice. A lower one
-    than before takes back what is not used yet. StaleEpochError as for drain.
+    than before takes back what is not used yet. `used`: the `allowance_used` that the amount was counted from; False if
+    Redis has forgotten it since, and nothing was written. StaleEpochError as for drain.
     """
     arguments = {
         "prefix": prefix,
         "pool": pool,
         "epoch": str(epoch),
         "granted": granted,
+        "used": used,
         "ttl_seconds": ttl_seconds,
     }
-    return Call("grant", arguments, nothing)
+    return Call("grant", arguments, bool)
 
 
 def read(

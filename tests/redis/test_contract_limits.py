@@ -29,8 +29,9 @@ def publish(office, **limits):
     office.run(scripts.publish_settings(PREFIX, pool=POOL, epoch=1, settings=settings))
 
 
-def grant(office, granted, *, epoch=1, ttl_seconds=60.0):
-    office.run(scripts.grant(PREFIX, pool=POOL, epoch=epoch, granted=granted, ttl_seconds=ttl_seconds))
+def grant(office, granted, *, epoch=1, used=0.0, ttl_seconds=60.0):
+    call = scripts.grant(PREFIX, pool=POOL, epoch=epoch, granted=granted, used=used, ttl_seconds=ttl_seconds)
+    return office.run(call)
 
 
 def claims(office, number, *replicas):
@@ -185,8 +186,24 @@ def test_a_claim_between_reading_and_grant_is_paid_from_it(office):
         office.enqueue()
     seen = used(office)
     office.claim()
-    grant(office, seen + 2.0)
+    assert grant(office, seen + 2.0, used=seen)
     assert len(given(claims(office, 9))) == 1
+
+
+def test_redis_that_forgets_between_reading_and_grant_gives_nothing_twice(office):
+    publish(office, commitment=1.0)
+    grant(office, 5.0)
+    for _ in range(3):
+        office.enqueue()
+    claims(office, 3)
+    seen = used(office)
+    office.redis.flushall()
+    publish(office, commitment=1.0)
+    office.enqueue()
+    assert not grant(office, seen + 1.0, used=seen)
+    assert office.claim() is Refusal.BUDGET
+    assert grant(office, used(office) + 1.0, used=used(office))
+    assert isinstance(office.claim(), Claimed)
 
 
 def test_a_lost_reply_is_asked_for_again_and_paid_once(office):

@@ -279,7 +279,9 @@ class Jobs(RuleBasedStateMachine):
     @rule(jobs=st.integers(0, 4))
     def grant(self, jobs):
         self.granted = self._used() + jobs
-        office.run(scripts.grant(PREFIX, pool=POOL, epoch=self.epoch, granted=self.granted, ttl_seconds=600))
+        office.run(
+            scripts.grant(PREFIX, pool=POOL, epoch=self.epoch, granted=self.granted, used=self._used(), ttl_seconds=600)
+        )
 
     @rule()
     def house(self):

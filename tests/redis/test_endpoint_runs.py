@@ -142,7 +142,7 @@ def test_what_somebody_else_wrote_there_breaks_no_reading(office, server):
 def test_a_reading_tells_money_hints_coming_jobs_and_since_when_jobs_run(office, server):
     settings = PoolSettings(namespace="n", name="p", queues=QUEUES, commitment=0.5)
     office.run(scripts.publish_settings(PREFIX, pool=POOL, epoch=1, settings=settings))
-    office.run(scripts.grant(PREFIX, pool=POOL, epoch=1, granted=5.0, ttl_seconds=600))
+    office.run(scripts.grant(PREFIX, pool=POOL, epoch=1, granted=5.0, used=0.0, ttl_seconds=600))
     jobs = [office.enqueue() for _ in range(3)]
     office.redis.hset(keys.size_hint(PREFIX), mapping=dict.fromkeys(jobs[:2], 60))
     claim = office.claim("r1")

@@ -101,7 +101,7 @@ def test_a_limited_worker_says_why_it_waits_once_and_goes_on_when_it_may(bench, 
     worker = start(environment=POOL).ready()
     jobs = [bench.enqueue("add", 1, 2) for _ in range(5)]
     worker.said("jobs wait, although a slot is free: the hard budget leaves no money")
-    Scripts(bench.redis).run(grant("rq", pool=UID, epoch=1, granted=3.0, ttl_seconds=600))
+    Scripts(bench.redis).run(grant("rq", pool=UID, epoch=1, granted=3.0, used=0.0, ttl_seconds=600))
     eventually(lambda: state(bench).allowance_used == 3.0, "three are paid for")
     eventually(lambda: bench.queue().count == 2, "two wait")
     publish(bench, slots=3, rate_per_minute=1)

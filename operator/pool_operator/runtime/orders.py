@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from pool_contract import scripts
 from pool_contract.messages import DrainOrder, PoolSettings
 from pool_contract.scripts import Call
-from pool_operator.engine.types import Decision
+from pool_operator.engine.types import Decision, Reading
 from pool_operator.names import Mode
 from pool_operator.observe.problems import EndpointError
 from pool_operator.runtime.clock import Clock
@@ -52,7 +52,8 @@ class Orders:
 
     async def grant(self, entry: Entry, scene: Scene, decision: Decision) -> None:
         """What claims may take on under a hard budget. It ends by itself: a dead leader's word is worth no money."""
-        if decision.granted is None or _is_dry(scene) or scene.asked_monotonic is None:
+        reading = scene.observed.reading
+        if decision.granted is None or _is_dry(scene) or not isinstance(reading, Reading):
             return
         now = self._clock.monotonic()
         fresh = now - entry.granted_at < GRANT_AGAIN_SECONDS and scene.known.published
@@ -63,9 +64,11 @@ class Orders:
             pool=scene.pool.uid,
             epoch=self._epoch(scene.pool.uid),
             granted=decision.granted,
+            used=reading.allowance_used,
             ttl_seconds=GRANT_SECONDS,
         )
-        if await self._write(entry, call):
+        written: list[bool] = []
+        if await self._write(entry, call, written.append) and written == [True]:
             entry.granted, entry.granted_at = decision.granted, now
 
     async def tell_deadlines(self, entry: Entry, scene: Scene) -> None:
