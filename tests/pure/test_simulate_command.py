@@ -62,8 +62,9 @@ def test_ours_stands_beside_every_peer(trace, capsys):
     assert simulate("--trace", trace, "--against", "all") == 0
     out = capsys.readouterr().out
     assert out.startswith("small: 13 jobs, cold start 60 s (simulated)\n")
-    assert re.findall(r"^│ (\S+(?: Balanced)?) ", out, re.MULTILINE)[0] == "processingpool Balanced"
-    assert {line.split()[1] for line in out.splitlines() if line.startswith("│")} == {"processingpool", *PEERS}
+    rows = out.splitlines()[2:]
+    assert rows[0].startswith("processingpool Balanced ")
+    assert {row.split()[0] for row in rows} == {"processingpool", *PEERS}
 
 
 def test_the_folder_gets_a_page_and_a_summary_of_each_policy(trace, tmp_path, capsys):
@@ -161,7 +162,7 @@ def test_a_scenario_says_whether_its_numbers_hold(monkeypatch, capsys, tmp_path)
     )
     monkeypatch.setitem(scenarios.SCENARIOS, "clip-export", wrong)
     assert simulate("--scenario", "clip-export") == 1
-    assert re.search(r"workers │ 99 +│ 1 +│ NO ", capsys.readouterr().out)
+    assert re.search(r"workers +99 +1 +NO", capsys.readouterr().out)
 
 
 # --- wrong input --------------------------------------------------------------------------------------------------

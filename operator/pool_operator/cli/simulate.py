@@ -193,10 +193,13 @@ def _show(results: Sequence[Result]) -> None:
 def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = False) -> None:
     """The title apart: as part of the table it would be broken to the table's width."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    shown = Table()
+    lines = [[*row] for row in rows]
+    shown = Table(box=None, pad_edge=False, header_style="dim")
     for place, name in enumerate(columns):
-        shown.add_column(name, justify="right" if right and place else "left", overflow="fold")
-    for row in rows:
+        # in a narrow terminal words may move to the next line, but no number is broken
+        longest = max((len(word) for row in [columns, *lines] for word in row[place].split()), default=0)
+        shown.add_column(name, justify="right" if right and place else "left", min_width=longest)
+    for row in lines:
         shown.add_row(*row)
     print(title)
     console.print(shown)

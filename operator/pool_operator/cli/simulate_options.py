@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         "may be given several times",
     )
     parser.add_argument("--pool", type=Path, metavar="POOL.yaml", help="limits, profile, budget (default: no limits)")
-    parser.add_argument("--against", metavar="NAME,…", help=f"other policies: {', '.join(PEERS)}; or {ALL}")
+    parser.add_argument("--against", metavar="NAME,NAME", help=f"other policies: {', '.join(PEERS)}; or {ALL}")
     parser.add_argument(
         "--cold-start",
         type=_seconds,

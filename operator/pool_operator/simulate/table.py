@@ -12,14 +12,14 @@ COLUMNS: Final = (
     "policy",
     "mean wait s",
     "p95 wait s",
-    "replica-hours",
+    "replica hours",
     "over work",
     "starts (unused)",
     "jobs hit",
 )
 COST: Final = "cost"
 MEANING: Final = (
-    "replica-hours: from a replica's creation to its end, cold start and drain included; over work: how many more "
+    "replica hours: from a replica's creation to its end, cold start and drain included; over work: how many more "
     "these are than the jobs' own run time; unused: replicas that never ran a job; "
     "jobs hit: jobs that ran on a replica when the policy chose it to go."
 )
