@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -190,16 +190,17 @@ def _show(results: Sequence[Result]) -> None:
                 )
 
 
-def _print(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: bool = False) -> None:
+def _print(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool = False) -> None:
     """The title apart: as part of the table it would be broken to the table's width."""
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
-    lines = [[*row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    if right and sum(widths) + 2 * len(widths) > console.width:  # words on lines of their own, but no number broken
+        columns = [name.replace(" ", "\n") for name in columns]
+        rows = [[row[0].replace(" ", "\n"), *row[1:]] for row in rows]
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for place, name in enumerate(columns):
-        # in a narrow terminal words may move to the next line, but no number is broken
-        longest = max((len(word) for row in [columns, *lines] for word in row[place].split()), default=0)
-        shown.add_column(name, justify="right" if right and place else "left", min_width=longest)
-    for row in lines:
+        shown.add_column(name, justify="right" if right and place else "left")
+    for row in rows:
         shown.add_row(*row)
     print(title)
     console.print(shown)
