@@ -116,6 +116,21 @@ def test_what_cannot_be_told_now_is_asked_for_again_before_the_first_decision(se
     play(scenario, server)
 
 
+def test_a_ledger_that_can_never_be_read_keeps_no_pool_from_being_served(server, monkeypatch):
+    monkeypatch.setattr(reconciler, "LEARNED_WAIT_SECONDS", 0.5)
+
+    async def scenario(it, redis):
+        it.controller._recorder = it.controller._reconciler._recorder = recorder(it)
+        pool = it.pool()
+        await redis.set(keys.ledger("rq", pool.uid), "text")
+        await enqueue(redis, 1)
+        it.controller.upsert(pool)
+        await it.until(lambda: it.last() and it.last().replicas == 1, "a replica")
+        assert it.controller._store.get(pool.uid).remembered
+
+    play(scenario, server)
+
+
 # --- slots --------------------------------------------------------------------------------------------------------
 
 

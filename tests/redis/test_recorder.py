@@ -284,6 +284,37 @@ def test_what_redis_forgot_is_told_as_a_gap(server, client):
     assert all(one.equal for one in replay(found))
 
 
+def test_records_that_cannot_be_made_are_a_gap_and_harm_no_other_pool(server, client, monkeypatch, caplog):
+    life, other = RecordedPool(13), pool_object("other")
+    pack, packs = ledger.pack, []
+
+    def once_in_vain(records):
+        packs.append(records)
+        if len(packs) == 1:
+            raise ValueError("a number that is none")
+        return pack(records)
+
+    monkeypatch.setattr(ledger, "pack", once_in_vain)
+
+    async def work(line):
+        it = recorder()
+        for _ in range(2):
+            first = len(life.steps)
+            tell(it, life.run(25), line, first=first)
+            await it.write()
+        for step in life.steps:
+            it.record(other, line, step)
+        await it.write()
+
+    with_line(server, work)
+    found = written(client)
+    assert [one.steps for one in found if isinstance(one, Gap)] == [25]
+    assert len(calls(found)) == 25
+    assert all(one.equal for one in replay(found))
+    assert client.exists(keys.ledger("rq", other.uid))
+    assert caplog.text.count("goes on behind a gap") == 1
+
+
 def test_a_pool_that_moves_begins_anew_where_it_goes(server, client):
     life = RecordedPool(10)
 

@@ -31,6 +31,8 @@ PASSED_SECONDS: Final = 1.0
 """A moment that has passed already is no reason to spin."""
 WRITE_AGAIN_SECONDS: Final = 1.0
 UNREACHABLE_END_SECONDS: Final = 600.0
+LEARNED_WAIT_SECONDS: Final = 60.0
+"""A ledger that cannot be read for so long (forbidden, a key of another type) does not keep a pool from being served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,7 @@ class Reconciler:
     async def _remember(self, entry: Entry, scene: Scene) -> bool:
         """Take over, once, what the last leader had learned; False: Redis can be read but cannot tell it yet.
 
+        After LEARNED_WAIT_SECONDS it is learned anew; the money is in the status too.
         While nothing can be read, nothing is lowered and nothing is recorded, so that nothing of it is overwritten.
         """
         if entry.remembered or entry.ending or scene.asked_monotonic is None:
@@ -124,8 +127,14 @@ class Reconciler:
         try:
             memory = await self._recorder.restore(scene.pool, entry.endpoint)
         except EndpointError as error:
-            log.info("pool=%s what was learned cannot be read yet: %s", entry.pool.key, error)
-            return False
+            now = self._clock.monotonic()
+            if entry.forgetful_since is None:
+                log.info("pool=%s what was learned cannot be read yet: %s", entry.pool.key, error)
+                entry.forgetful_since = now
+            if now - entry.forgetful_since < LEARNED_WAIT_SECONDS:
+                return False
+            log.warning("pool=%s what was learned cannot be read, it is learned anew: %s", entry.pool.key, error)
+            memory = None
         entry.recall(memory)
         if entry.endpoint is not None:  # runs that ended after what was learned last are read again
             entry.endpoint.attach(entry.pool.uid, entry.queues, entry.memory.cursor)

@@ -49,6 +49,7 @@ class Entry:
     spec: ProcessingPoolSpec | None = None  # the last readable one
     memory: Memory = field(default_factory=Memory)
     remembered: bool = False  # what the last leader had learned was asked for
+    forgetful_since: float | None = None  # monotonic: Redis can be read, but does not tell it
     stored_spend: Spend = field(default_factory=Spend)  # of the status, as the last leader left it
     endpoint: Endpoint | None = None
     endpoint_problem: tuple[float, Problem] | None = None  # since (unix), why there is no endpoint

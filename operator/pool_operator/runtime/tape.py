@@ -132,6 +132,12 @@ class TapeRecorder(ABC):
         steps, tape.steps, tape.due = tape.steps, [], float("inf")
         try:
             await self._write(tape, steps)
+        except StaleEpochError:
+            raise
+        except Exception:  # supervision point: one pool's records harm no other pool
+            log.exception("pool=%s its ledger goes on behind a gap", tape.pool.key)
+            tape.lose(steps)
+            tape.recording = Recording({})
         finally:
             if tape.forgotten:
                 self._tapes.pop(tape.pool.uid, None)
