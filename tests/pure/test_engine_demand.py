@@ -140,3 +140,17 @@ def test_it_wakes_up_a_cold_start_before_a_scheduled_job():
     found = decide(spec(), observed, FRESH, NOW + 440.0)[0]
     assert found.replicas == 1
     assert "1 due within a cold start" in found.message
+
+
+def test_replicas_of_another_number_of_slots_count_with_their_own():
+    """While a template with other slots rolls out, or learned slots are taken over."""
+    wide = [replica(claims=4, slots=4) for _ in range(2)]
+    needs = [decide(spec(max_replicas=99), seen(reading(waiting, 8), *wide), FRESH, NOW)[0] for waiting in range(3)]
+    assert [one.replicas for one in needs] == [2, 3, 4]
+    narrow = [replica(claims=1) for _ in range(8)]
+    needs = [
+        decide(spec(max_replicas=99, slots_per_replica=4), seen(reading(waiting, 8), *narrow), FRESH, NOW)[0]
+        for waiting in range(6)
+    ]
+    assert [one.replicas for one in needs] == [8, 9, 9, 9, 9, 10]
+    assert {one.drain for one in needs} == {()}

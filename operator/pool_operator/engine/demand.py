@@ -218,8 +218,11 @@ def _given_back(spare: float, horizon: float, job_seconds: float, fleet: Fleet, 
 
 
 def replicas_for(slots_needed: int, fleet: Fleet, slots: int) -> int:
-    """Replicas with so many slots; those that are there may have another number each than a new one."""
-    more = slots_needed - fleet.ready_slots - slots * len(fleet.starting)
-    if more > 0:
-        return fleet.usable - fleet.silent - (-more // slots)
-    return -(-slots_needed // slots)
+    """Replicas with so many slots; those that are there may have another number each than a new one.
+
+    2 replicas of 4 slots are there, new ones have 1: for 8 slots 2, for 9 slots 3.
+    """
+    there, capacity = fleet.usable - fleet.silent, fleet.ready_slots + slots * len(fleet.starting)
+    if slots_needed > capacity:
+        return there - (capacity - slots_needed) // slots
+    return -(-slots_needed * there // capacity) if capacity else 0
