@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -234,6 +235,13 @@ def test_what_is_learned_is_what_is_decided_with_and_published():
     assert memory.cursor == observed.ended[0].id
     again, _ = decide(rules, observed, memory, NOW + 300)
     assert again.slots == 3
+
+
+def test_the_sentence_tells_the_learned_slots():
+    rules = pool(slots=4)
+    learned = learn(rules, FRESH, out_of_memory())
+    found, _ = decide(replace(rules, max_replicas=99), seen(reading(15)), Memory(learned=learned), NOW)
+    assert found.message == "15 jobs wait, 0 run: 15 slots, 5 replicas of 3 slots"
 
 
 # --- whatever happens ---------------------------------------------------------------------------------------------

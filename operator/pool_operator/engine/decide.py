@@ -158,7 +158,7 @@ def _explain(
         )
         return Reason.HOLD_CONTRADICTION, message
     reason = _reason(observed, demand, wish, gated, limited)
-    parts = [work(spec, demand, wish, memory)]
+    parts = [work(demand, wish, memory, limits.slots)]
     if wish.spares > 0 and limited.goal == wish.replicas:
         parts.append(ready(spec, observed, wish, memory))
     if steady.replicas > gated.replicas and limited.goal == steady.replicas:

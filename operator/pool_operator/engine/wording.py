@@ -21,7 +21,7 @@ def number(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def work(spec: PoolSpec, demand: Demand, wish: Wish, memory: Memory) -> str:
+def work(demand: Demand, wish: Wish, memory: Memory, slots: int) -> str:
     """What there is to do, and what that needs.
 
     "12 jobs wait (about 40 min of work), 3 run: 15 slots, 4 replicas of 4 slots"
@@ -36,8 +36,8 @@ def work(spec: PoolSpec, demand: Demand, wish: Wish, memory: Memory) -> str:
     jobs += f", {demand.running} {'runs' if demand.running == 1 else 'run'}"
     if demand.upcoming:
         jobs += f", {demand.upcoming} due within a cold start"
-    slots = number(spec.slots_per_replica, "slot")
-    return f"{jobs}{told}: {number(wish.slots, 'slot')}, {number(wish.for_work, 'replica')} of {slots}"
+    replicas = f"{number(wish.for_work, 'replica')} of {number(slots, 'slot')}"
+    return f"{jobs}{told}: {number(wish.slots, 'slot')}, {replicas}"
 
 
 def ready(spec: PoolSpec, observed: Observed, wish: Wish, memory: Memory) -> str:
