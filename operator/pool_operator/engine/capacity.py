@@ -53,13 +53,16 @@ def room(truth: CapacityTruth, fleet: Fleet) -> int | None:
 def capacity_wake_at(fleet: Fleet, memory: Memory, now: float) -> float | None:
     """When a start is given up, the next probe is due, or a shortage is forgotten: nothing else might happen then."""
     truth = memory.capacity
-    times = [*given_up_at(fleet.coming, fleet.last_ready_at, memory.cold_starts, truth).values()]
-    times += [_replace_at(one, truth, memory.cold_starts) for one in fleet.coming if one.id in fleet.stuck_ids]
+    times: list[float] = []
+    if fleet.coming:
+        times += given_up_at(fleet.coming, fleet.last_ready_at, memory.cold_starts, truth).values()
+    if fleet.stuck_ids:
+        times += [_replace_at(one, truth, memory.cold_starts) for one in fleet.coming if one.id in fleet.stuck_ids]
     if truth.ceiling is not None and not truth.probe and truth.probe_at is not None:
         times.append(truth.probe_at)
     if truth.unasked_since is not None:
         times.append(truth.unasked_since + FORGET_SECONDS)
-    return min((at for at in times if at > now), default=None)
+    return min([at for at in times if at > now], default=None)
 
 
 def backoff_seconds(failures: int) -> float:
@@ -73,6 +76,8 @@ def _share(count: int) -> int:
 
 def _failing(fleet: Fleet, truth: CapacityTruth, now: float) -> CapacityTruth:
     """Since when each start fails: a container that crashes runs for moments in between, which is no success."""
+    if not fleet.blocked and not truth.failing:
+        return truth
     known = dict(truth.failing)
     failing = tuple((one.id, known.get(one.id, now)) for one in fleet.coming if one.blocked is Blocked.FAILING)
     return truth if failing == truth.failing else replace(truth, failing=failing)
@@ -82,6 +87,8 @@ def _failing(fleet: Fleet, truth: CapacityTruth, now: float) -> CapacityTruth:
 
 
 def _ceiling(observed: Observed, fleet: Fleet, truth: CapacityTruth, now: float) -> CapacityTruth:
+    if truth.ceiling is None and not observed.refused and not fleet.stuck_ids:
+        return truth
     ready = len(fleet.active) - len(fleet.coming)
     held_up = {one.blocked for one in fleet.coming if one.blocked is not None and one.id in fleet.stuck_ids}
     if observed.refused or held_up:
@@ -145,6 +152,8 @@ def _replacing(
         if here:
             return replace(truth, replacing=here)
         return replace(truth, replacing=(), replaced_at=now, replaced=truth.replaced + 1)
+    if not fleet.stuck_ids:
+        return truth
     steady = observed.wanted == len(fleet.active) and not observed.lowering_blocked
     silent = fleet.stuck_ids - {one.id for one in fleet.coming if one.blocked is not None}
     if not steady or not silent:

@@ -19,6 +19,7 @@ from pool_operator.engine.learn import learn
 from pool_operator.engine.limits import Limited, Limits, limit
 from pool_operator.engine.retention import Wish, wish_of
 from pool_operator.engine.schedule import Bounds, bounds_at
+from pool_operator.engine.set_back import set_back
 from pool_operator.engine.slots import slots_of
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Decision, Observed, PoolSpec, Reading, Unknown
@@ -40,6 +41,7 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
         memory: what the decision before this one handed on.
         now: unix seconds.
     """
+    memory = set_back(memory, now)
     fleet = fleet_of(observed, memory, now)
     memory = learn(spec, observed, fleet, memory, now)
     bounds = bounds_at(spec, now)

@@ -12,8 +12,12 @@ from pool_operator.engine.types import Observed, Replica, ReplicaPhase, Run
 SILENT_SECONDS: Final = 30.0
 """A replica that has been ready for two heartbeats should have told what it runs."""
 
+# by name, because looking a member of an enum up takes as long as all the rest of a replica's turn
+_STARTING: Final = ReplicaPhase.STARTING
+_TERMINATING: Final = ReplicaPhase.TERMINATING
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class Fleet:
     """`active`: not told to end. Those that end hold their jobs, but are no capacity and count in no target."""
 
@@ -24,6 +28,7 @@ class Fleet:
     silent: int  # active replicas that should have told what they run, and have not
     stuck_ids: frozenset[str] = frozenset()  # active replicas that do not start: not capacity
     coming: tuple[Replica, ...] = ()  # active replicas that cannot work yet, the stuck ones among them
+    blocked: int = 0  # of those, the ones of which the cluster says what keeps them from starting
     had: int = 0  # active replicas that the cluster has given, or gives without a complaint
     marked: int = 0  # active replicas that carry a drain mark
     ready_slots: int = 0  # of replicas that can claim
@@ -43,17 +48,14 @@ class Fleet:
 
 
 def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
-    active: list[Replica] = []
+    ending = [one for one in observed.replicas if one.phase is _TERMINATING]
+    active = tuple([one for one in observed.replicas if one.phase is not _TERMINATING]) if ending else observed.replicas
     starting: list[Replica] = []
     runs: list[Run] = []
-    claims = ending_claims = busy = silent = marked = ready_slots = free_slots = new_slots = 0
+    claims = busy = silent = marked = ready_slots = free_slots = new_slots = 0
     last_ready_at: float | None = None
-    for one in observed.replicas:
+    for one in active:
         held, phase, ready_at = one.claims, one.phase, one.ready_at
-        if phase is ReplicaPhase.TERMINATING:
-            ending_claims += held or 0
-            continue
-        active.append(one)
         if ready_at is not None and (last_ready_at is None or ready_at > last_ready_at):
             last_ready_at = ready_at
         if one.drained:
@@ -64,7 +66,7 @@ def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
             runs += one.runs
         elif held is None:
             busy += 1
-        if phase is ReplicaPhase.STARTING and not held:
+        if phase is _STARTING and not held:
             starting.append(one)
         elif held is None and (ready_at is None or now - ready_at >= SILENT_SECONDS):
             silent += 1
@@ -76,15 +78,16 @@ def fleet_of(observed: Observed, memory: Memory, now: float) -> Fleet:
             elif held < slots:
                 free_slots += slots - held
     ends = given_up_at(starting, last_ready_at, memory.cold_starts, memory.capacity)
-    stuck = frozenset(name for name, at in ends.items() if at <= now)
+    stuck = frozenset([name for name, at in ends.items() if at <= now])
     return Fleet(
-        active=tuple(active),
+        active=active,
         claims=claims,
-        ending_claims=ending_claims,
+        ending_claims=sum([one.claims or 0 for one in ending]),
         busy=busy,
         silent=silent,
         stuck_ids=stuck,
         coming=tuple(starting),
+        blocked=sum([one.blocked is not None for one in starting]),
         had=len(active) - sum([one.blocked is not None or one.id in stuck for one in starting]),
         marked=marked,
         ready_slots=ready_slots,

@@ -28,9 +28,10 @@ NEVER: Final = Histogram()
 
 def rates(traffic: Traffic, now: float) -> tuple[float, float]:
     """Arrivals a second, over two minutes and over twenty: an arrival adds 1/120, and that fades while nothing comes."""
-    if traffic.at is None or now <= traffic.at:
+    at = traffic.at
+    if at is None or now <= at:
         return traffic.fast_per_second, traffic.slow_per_second
-    gap = traffic.at - now
+    gap = at - now
     return (
         traffic.fast_per_second * math.exp(gap / FAST_SECONDS),
         traffic.slow_per_second * math.exp(gap / SLOW_SECONDS),

@@ -22,7 +22,7 @@ BACK_OFF: Final = 4.0
 MOST_EXPECTED: Final = 500.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Headroom:
     """Spare slots worth starting, and worth keeping where they are there."""
 
@@ -55,16 +55,19 @@ def headroom_of(wait_value: float, traffic: Traffic, cold_seconds: float, now: f
     expected = min(MOST_EXPECTED, rates(traffic, now)[0] * cold_seconds)
     learned = [traffic.growth[key] for key in keys(context_of(traffic, cold_seconds, now)) if key in traffic.growth]
     left = [histogram.total for histogram in learned]
+    weights = [histogram.weights for histogram in learned]
+    backing = [BACK_OFF * histogram.unit for histogram in learned]
+    totals = [histogram.total + back for histogram, back in zip(learned, backing, strict=True)]
     start = hold = 0
     term, chance_of_more = math.exp(-expected), 1.0
     for jobs in range(1, MOST_GROWTH + 1):
         chance_of_more -= term
         term *= expected / jobs
         chance = max(0.0, chance_of_more)
-        for at, histogram in enumerate(learned):  # coarsest first, each backed by the one before
-            if jobs <= len(histogram.weights):
-                left[at] -= histogram.weights[jobs - 1]
-            chance = (left[at] + BACK_OFF * chance * histogram.unit) / (histogram.total + BACK_OFF * histogram.unit)
+        for at, seen in enumerate(weights):  # coarsest first, each backed by the one before
+            if jobs <= len(seen):
+                left[at] -= seen[jobs - 1]
+            chance = (left[at] + backing[at] * chance) / totals[at]
         if chance >= start_from:
             start = jobs
         if chance < hold_from:

@@ -6,7 +6,7 @@ New samples get heavier instead of old ones lighter, so that taking one in touch
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from typing import Final
@@ -50,21 +50,21 @@ def add(histogram: Histogram, index: int, *, decay: float) -> Histogram:
     With decay 0.5, samples in bins 0, 2, 2: shares 1/7, 0, 6/7.
     """
     unit = histogram.unit / decay
-    weights = histogram.weights
-    if index >= len(weights):
-        weights += (0.0,) * (index + 1 - len(weights))
-    weights = (*weights[:index], weights[index] + unit, *weights[index + 1 :])
-    grown = Histogram(weights=weights, total=histogram.total + unit, unit=unit)
+    weights = [*histogram.weights, *(0.0,) * (index + 1 - len(histogram.weights))]
+    weights[index] += unit
+    grown = Histogram(weights=tuple(weights), total=histogram.total + unit, unit=unit)
     return grown if unit < HEAVY else _scaled(grown, 1.0 / unit)
 
 
 def add_many(histogram: Histogram, index: int, count: int, *, decay: float) -> Histogram:
     """`count` equal samples at once, at the cost of two: each older one has lost `decay` once more."""
-    faded = _scaled(histogram, decay ** (count - 1) / histogram.unit)
-    last = add(replace(faded, unit=1.0), index, decay=decay)
-    before = (1.0 - decay ** (count - 1)) / (1.0 - decay)  # the samples but the last, in units before its growth
-    weights = (*last.weights[:index], last.weights[index] + before, *last.weights[index + 1 :])
-    return replace(last, weights=weights, total=last.total + before)
+    fade, unit = decay ** (count - 1), 1.0 / decay
+    factor = fade / histogram.unit
+    before = (1.0 - fade) / (1.0 - decay)  # the samples but the last, in units before its growth
+    weights = [weight * factor for weight in histogram.weights]
+    weights += (0.0,) * (index + 1 - len(weights))
+    weights[index] = weights[index] + unit + before
+    return Histogram(weights=tuple(weights), total=histogram.total * factor + unit + before, unit=unit)
 
 
 def tails(histogram: Histogram) -> tuple[float, ...]:
@@ -88,7 +88,7 @@ def quantile(histogram: Histogram, bins: LogBins, share: float) -> float:
 
 def _scaled(histogram: Histogram, factor: float) -> Histogram:
     return Histogram(
-        weights=tuple(weight * factor for weight in histogram.weights),
+        weights=tuple([weight * factor for weight in histogram.weights]),
         total=histogram.total * factor,
         unit=histogram.unit * factor,
     )

@@ -31,8 +31,8 @@ class Limited:
 
 class _Step(NamedTuple):
     limit: Limit
-    least: int | None = None
-    most: int | None = None
+    least: int | None
+    most: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +63,12 @@ def limit(
     """
     steps = _steps(spec, fleet, limits)
     replicas, bound = _through(steps, wish)
-    goal, goal_bound = _through(steps[:-1], wish)
-    uncapped, _ = _through([one for one in steps[:-1] if one.limit is not Limit.CAPACITY], wish)
-    without = [(name, _through([one for one in steps if one.limit is not name], wish)[0]) for name in bound]
+    goal, goal_bound, uncapped = replicas, bound, replicas
+    without: list[tuple[Limit, int]] = []
+    if bound:  # in most decisions nothing does
+        goal, goal_bound = _through(steps[:-1], wish)
+        uncapped, _ = _through([one for one in steps[:-1] if one.limit is not Limit.CAPACITY], wish)
+        without = [(name, _through([one for one in steps if one.limit is not name], wish)[0]) for name in bound]
     if held_by is not None and ungated is not None:
         without = [(held_by, _through(steps, ungated)[0]), *without]
     goal_by = goal_bound[-1] if goal_bound else held_by
@@ -81,42 +84,48 @@ def limit(
     )
 
 
-def _steps(spec: PoolSpec, fleet: Fleet, limits: Limits) -> tuple[_Step, ...]:
+def _steps(spec: PoolSpec, fleet: Fleet, limits: Limits) -> list[_Step]:
     bounds, slots = limits.bounds, limits.slots
-    return (
-        _Step(Limit.SCHEDULE if bounds.minimum_of else Limit.MINIMUM, least=bounds.minimum),
-        _Step(Limit.SCHEDULE if bounds.maximum_of else Limit.MAXIMUM, most=bounds.maximum),
-        _Step(Limit.CONCURRENCY, most=_concurrency(spec, bounds, slots)),
-        _Step(Limit.RATE, most=_rate(spec, bounds, slots, limits.run_seconds)),
-        _Step(Limit.CAPACITY, most=limits.room),
-        _Step(Limit.BUDGET, most=limits.allowance.replicas),
-        _Step(Limit.RUNNING, least=fleet.busy),
-    )
+    steps = [
+        _Step(Limit.SCHEDULE if bounds.minimum_of else Limit.MINIMUM, bounds.minimum, None),
+        _Step(Limit.SCHEDULE if bounds.maximum_of else Limit.MAXIMUM, None, bounds.maximum),
+    ]
+    if spec.max_concurrent is not None:
+        steps.append(_Step(Limit.CONCURRENCY, None, _concurrency(spec.max_concurrent, bounds, slots)))
+    if spec.rate_per_minute is not None and limits.run_seconds < math.inf:
+        steps.append(_Step(Limit.RATE, None, _rate(spec.rate_per_minute, bounds, slots, limits.run_seconds)))
+    if limits.room is not None:
+        steps.append(_Step(Limit.CAPACITY, None, limits.room))
+    if limits.allowance.replicas is not None:
+        steps.append(_Step(Limit.BUDGET, None, limits.allowance.replicas))
+    steps.append(_Step(Limit.RUNNING, fleet.busy, None))
+    return steps
 
 
 def _through(steps: Iterable[_Step], wish: int) -> tuple[int, tuple[Limit, ...]]:
     """What is left of a wish, and the limits that changed it, in order."""
-    number, bound = wish, dict[Limit, None]()
-    for one in steps:
-        if one.least is not None and number < one.least:
-            number = one.least
-            bound[one.limit] = None
-        if one.most is not None and number > one.most:
-            number = one.most
-            bound[one.limit] = None
+    number = wish
+    bound: list[Limit] = []
+    for name, least, most in steps:
+        if least is not None and number < least:
+            number = least
+        elif most is not None and number > most:
+            number = most
+        else:
+            continue
+        if name not in bound:
+            bound.append(name)
     return number, tuple(bound)
 
 
-def _concurrency(spec: PoolSpec, bounds: Bounds, slots: int) -> int | None:
+def _concurrency(max_concurrent: int, bounds: Bounds, slots: int) -> int:
     """Replicas that jobs.maxConcurrent can fill. It caps the work, not a minimum that somebody asked for."""
-    return None if spec.max_concurrent is None else max(bounds.minimum, -(-spec.max_concurrent // slots))
+    return max(bounds.minimum, -(-max_concurrent // slots))
 
 
-def _rate(spec: PoolSpec, bounds: Bounds, slots: int, run_seconds: float) -> int | None:
+def _rate(rate_per_minute: float, bounds: Bounds, slots: int, run_seconds: float) -> int:
     """Replicas that jobs.ratePerMinute can keep busy, by Little's law: at least one.
 
     50 jobs a minute of 120 s each are 100 at once: 25 replicas of 4 slots.
     """
-    if spec.rate_per_minute is None or math.isinf(run_seconds):
-        return None
-    return max(bounds.minimum, 1, math.ceil(spec.rate_per_minute / _MINUTE * run_seconds / slots - 1e-9))
+    return max(bounds.minimum, 1, math.ceil(rate_per_minute / _MINUTE * run_seconds / slots - 1e-9))
