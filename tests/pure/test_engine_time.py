@@ -17,8 +17,9 @@ from pool_operator.engine.demand import Learned, demand_of
 from pool_operator.engine.fleet import fleet_of
 from pool_operator.engine.headroom import break_even_seconds
 from pool_operator.engine.retention import SHORTEST_STAY
-from pool_operator.engine.state import ColdStarts, Memory, RunTimes
-from pool_operator.engine.types import ReplicaPhase, Run
+from pool_operator.engine.state import CapacityTruth, ColdStarts, LearnedSlots, Memory, RunTimes
+from pool_operator.engine.types import ReplicaPhase, Run, Threshold
+from pool_operator.names import Direction, ThresholdMetric
 
 seeds = st.integers(0, 10**9).map(Random)
 STATES = 20_000
@@ -168,3 +169,25 @@ def test_what_time_moves_it_wakes_up_for(draw):
     if first.wake_at is None:
         for at in (10.0, 100.0, 500.0):
             assert decide(pool, observed, memory, NOW + at)[0].replicas == first.replicas
+
+
+@pytest.mark.parametrize("back", [5.0, 3600.0, 86_400.0])
+def test_a_clock_that_is_set_back_holds_nothing_up(back):
+    """A window, thresholds, and the next look at what the cluster gives: each runs on from there."""
+    up = Threshold(metric=ThresholdMetric.WAITING, direction=Direction.UP, level=20.0, for_seconds=300.0)
+    pool = spec(scale_down_window_seconds=60.0, thresholds=(up,))
+    memory = Memory(
+        at=NOW + back,
+        proposals=((NOW + back - 20.0, 8),),
+        met_since=(NOW + back - 200.0,),
+        capacity=CapacityTruth(ceiling=9, probe_at=NOW + back + 50.0),
+        learned=LearnedSlots(raise_at=NOW + back + 30.0),
+    )
+    eight = [replica() for _ in range(8)]
+    found, after = decide(pool, seen(reading(30), *eight), memory, NOW)
+    assert (after.met_since, after.capacity.probe_at) == ((NOW - 200.0,), NOW + 50.0)
+    assert after.learned.raise_at == NOW + 30.0
+    found, after = decide(spec(scale_down_window_seconds=60.0), seen(reading(), *eight), memory, NOW)
+    assert (found.replicas, found.wake_at) == (8, NOW + 40.0)
+    found, _ = decide(spec(scale_down_window_seconds=60.0), seen(reading(at=NOW + 40.0), *eight), after, NOW + 40.0)
+    assert found.replicas == 0
