@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -11,7 +12,7 @@ from tests.fakes.harness import AheadClock, enqueue, running
 
 from pool_contract import keys
 from pool_contract.messages import PoolSettings
-from pool_operator.names import Limit
+from pool_operator.names import Limit, Mode
 
 NOON = datetime(2030, 3, 14, 12, tzinfo=UTC).timestamp()
 HALF_A_DAY = 12 * 3600.0
@@ -119,6 +120,22 @@ def test_dry_run_grants_nothing_and_publishes_nothing(server):
         await it.until(lambda: (one := it.last()) and one.replicas == 1 and one.granted is not None, "decided")
         await it.condition("pool", "ScalingActive", ("False", "DryRun"))
         assert [key for key in await redis.keys("rq:pp:*") if not key.startswith(b"rq:pp:probe:")] == []
+
+    play(scenario, server, clock=at_noon())
+
+
+def test_workers_of_a_pool_that_becomes_a_dry_run_are_not_starved(server):
+    async def scenario(it, redis):
+        pool = it.pool(**MONEY, min_replicas=1)
+        it.controller.upsert(pool)
+        await enqueue(redis, 1)
+        await it.until(lambda: len(it.backend.done) == 1, "one is done")
+        it.controller.upsert(replace(pool, generation=2, spec=pool.spec.model_copy(update={"mode": Mode.DRY_RUN})))
+        await it.condition("pool", "ScalingActive", ("False", "DryRun"))
+        await redis.hset(keys.limits("rq", pool.uid), "granted_until", 1)  # as after a minute
+        it.controller.wake(pool.key)
+        await enqueue(redis, 1)
+        await it.until(lambda: len(it.backend.done) == 2, "the next one is done")
 
     play(scenario, server, clock=at_noon())
 

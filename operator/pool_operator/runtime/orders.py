@@ -51,9 +51,14 @@ class Orders:
                 entry.settings, entry.settings_at = settings, self._clock.monotonic()
 
     async def grant(self, entry: Entry, scene: Scene, decision: Decision) -> None:
-        """What claims may take on under a hard budget. It ends by itself: a dead leader's word is worth no money."""
+        """What claims may take on under a hard budget. It ends by itself: a dead leader's word is worth no money.
+
+        A pool that was active and is dry now has workers that keep to it: they are not to starve.
+        """
         reading = scene.observed.reading
-        if decision.granted is None or _is_dry(scene) or not isinstance(reading, Reading):
+        if decision.granted is None or not isinstance(reading, Reading):
+            return
+        if _is_dry(scene) and not scene.known.published:
             return
         now = self._clock.monotonic()
         fresh = now - entry.granted_at < GRANT_AGAIN_SECONDS and scene.known.published
@@ -107,7 +112,7 @@ class Orders:
         return frozenset(replica for replica, claims in counts.items() if claims == 0)
 
     async def retire(self, entry: Entry, scene: Scene) -> None:
-        """The pool is gone: nothing of it stays in Redis but its epoch."""
+        """The pool is gone: nothing of it stays in Redis but its epoch and its ledger, for a while."""
         if not _is_dry(scene):
             call = scripts.publish_settings(
                 _prefix(entry), pool=scene.pool.uid, epoch=self._epoch(scene.pool.uid), settings=None
