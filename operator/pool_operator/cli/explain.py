@@ -64,7 +64,7 @@ def _explain(found: argparse.Namespace, place: LedgerPlace) -> int:
 
 def explain(entries: Iterable[Entry], *, at: float | None, last: int) -> list[Explained]:
     """The last decisions that changed something, up to `at`; the one in force then is the last of them."""
-    kept: deque[Explained] = deque(maxlen=last)
+    kept: deque[Explained] = deque(maxlen=min(last, sys.maxsize))
     about: dict[str, Any] = {}
     for entry in entries:
         if at is not None and entry.at > at:
