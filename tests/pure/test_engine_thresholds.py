@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.pure.engine_builders import FRESH, NOW, reading, replica, seen, spec, unknown
+from tests.pure.engine_builders import FRESH, NOW, reading, replica, seen, spec, starting, unknown
 
 from pool_operator.engine.decide import decide
 from pool_operator.engine.types import Threshold
@@ -102,3 +102,15 @@ def test_several_slots():
     four = tuple(replica(f"f{n}", 4, slots=4) for n in range(3))
     found = follow([UP], (0, 1, four), (300, 1, four), slots_per_replica=4)
     assert found.replicas == 5  # 12 busy slots / 0.7 are 17.2, in replicas of 4
+
+
+def test_replicas_that_never_become_ready_are_not_kept_for_want_of_a_utilization():
+    never = tuple(starting(created_at=NOW) for _ in range(4))
+    assert follow([DOWN], (0, 0, never), (599, 0, never)).replicas == 4
+    assert follow([DOWN], (0, 0, never), (600, 0, never)).replicas == 0
+
+
+def test_silent_replicas_meet_no_threshold():
+    silent = tuple(replica(claims=None) for _ in range(4))
+    scenes = [(second, reading(at=NOW + second), silent) for second in (0, 600)]
+    assert follow([DOWN], *scenes).limited_by is Limit.THRESHOLD

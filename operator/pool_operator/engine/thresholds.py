@@ -77,9 +77,11 @@ def thresholds_wake_at(spec: PoolSpec, met_since: Since, now: float) -> float | 
 
 
 def _utilization(fleet: Fleet) -> float | None:
-    """Busy slots of all slots of ready replicas, in percent; None without any."""
+    """Busy slots of all slots of ready replicas, in percent; 0 where none is ready; None if nobody can tell."""
     slots = fleet.ready_slots - fleet.new_slots
-    return 100.0 * (slots - fleet.free_slots) / slots if slots > 0 else None
+    if slots <= 0:
+        return None if fleet.new_slots or fleet.silent else 0.0
+    return 100.0 * (slots - fleet.free_slots) / slots
 
 
 def _met(one: Threshold, value: float | None) -> bool:
