@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.pure.budget_world import World
-from tests.pure.engine_builders import NOW, ending, reading, replica, seen, spec, starting
+from tests.pure.engine_builders import NOW, ending, reading, replica, seen, spec, starting, unknown
 
 from pool_operator.engine.allowance import EXIT_SECONDS
 from pool_operator.engine.calendar import today
@@ -18,7 +18,7 @@ from pool_operator.engine.decide import decide
 from pool_operator.engine.spend import accrue
 from pool_operator.engine.state import Memory, RunTimes, Spend
 from pool_operator.engine.types import Blocked, Budget, Run
-from pool_operator.names import Limit, Mode, OnExhausted, Reason
+from pool_operator.names import Limit, Mode, OnExhausted, OnUnknown, Reason
 
 BERLIN, ANGELES = "Europe/Berlin", "America/Los_Angeles"
 
@@ -238,6 +238,20 @@ def test_what_claims_took_before_is_not_taken_again():
     found = decide(pool(price=1.0, budget={"daily_hard": 15.0}), seen_now, spent(12.0), NOON)[0]
     assert found.granted > 7.0
     assert decided(spent(12.0)).granted is None, "no hard limit"
+
+
+def test_an_unknown_reading_lifts_to_no_minimum_that_cannot_be_paid():
+    rules = pool(price=1.0, budget={"daily_hard": 15.0}, min_replicas=3, on_unknown=OnUnknown.MINIMUM)
+    found = [decide(rules, seen(unknown()), spent(day), NOON)[0] for day in (0.0, 12.0, 15.0)]
+    assert [(one.replicas, one.limited_by) for one in found] == [
+        (3, Limit.MINIMUM),
+        (1, Limit.BUDGET),
+        (0, Limit.BUDGET),
+    ]
+    assert "raised to 1 replica for spec.minReplicas 3 (spec.budget pays for no more)" in found[1].message
+    assert "0 replicas held (spec.budget pays for no more)" in found[2].message
+    held = decide(rules, seen(unknown(), *(replica() for _ in range(2))), spent(15.0), NOON)[0]
+    assert (held.replicas, held.drain) == (2, ())
 
 
 def test_a_job_whose_start_is_not_known_may_have_just_begun():

@@ -52,7 +52,7 @@ def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tu
     if spec.mode is Mode.PAUSED:
         return _paused(spec, observed, fleet, memory, now), memory
     if isinstance(observed.reading, Unknown):
-        decision, after = hold_unknown(spec, observed, observed.reading, memory, now)
+        decision, after = hold_unknown(spec, observed, observed.reading, fleet, memory, now)
     else:
         decision, after = _follow(spec, observed, observed.reading, fleet, bounds, memory, now)
     if bounds.until is not None:
