@@ -164,6 +164,12 @@ def test_the_maximum_of_a_schedule_exceeds_the_pools_own():
     assert "the schedule 'nights' allows 20" in found.message
 
 
+@pytest.mark.parametrize(("waiting", "low", "without"), [(50, 0, 10), (0, 1, 1)])
+def test_without_the_schedule_the_pools_own_bounds_hold(waiting, low, without):
+    found = decided(waiting, "2026-11-10T03:00", min_replicas=low)
+    assert dict(found.without) == {Limit.SCHEDULE: without}
+
+
 def test_it_wakes_when_the_window_opens():
     assert decided(0, "2026-11-10T00:30").wake_at == at("2026-11-10T01:00")
 

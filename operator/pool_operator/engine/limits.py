@@ -68,7 +68,7 @@ def limit(
     if bound:  # in most decisions nothing does
         goal, goal_bound = _through(steps[:-1], wish)
         uncapped, _ = _through([one for one in steps[:-1] if one.limit is not Limit.CAPACITY], wish)
-        without = [(name, _through([one for one in steps if one.limit is not name], wish)[0]) for name in bound]
+        without = [(name, _through(_without(steps, name, limits.bounds), wish)[0]) for name in bound]
     if held_by is not None and ungated is not None:
         without = [(held_by, _through(steps, ungated)[0]), *without]
     goal_by = goal_bound[-1] if goal_bound else held_by
@@ -100,6 +100,18 @@ def _steps(spec: PoolSpec, fleet: Fleet, limits: Limits) -> list[_Step]:
         steps.append(_Step(Limit.BUDGET, None, limits.allowance.replicas))
     steps.append(_Step(Limit.RUNNING, fleet.busy, None))
     return steps
+
+
+def _without(steps: list[_Step], name: Limit, bounds: Bounds) -> list[_Step]:
+    """The others. Without schedules the pool's own bounds hold."""
+    left = [one for one in steps if one.limit is not name]
+    if name is not Limit.SCHEDULE:
+        return left
+    return [
+        _Step(Limit.MINIMUM, bounds.own_minimum, None),
+        _Step(Limit.MAXIMUM, None, bounds.own_maximum),
+        *(one for one in left if one.limit not in {Limit.MINIMUM, Limit.MAXIMUM}),
+    ]
 
 
 def _through(steps: Iterable[_Step], wish: int) -> tuple[int, tuple[Limit, ...]]:

@@ -26,6 +26,8 @@ class Bounds(NamedTuple):
     minimum_of: str = ""
     maximum_of: str = ""
     until: float | None = None
+    own_minimum: int = 0  # the pool's, whatever a schedule says
+    own_maximum: int | None = None
 
 
 def bounds_at(spec: PoolSpec, now: float) -> Bounds:
@@ -54,7 +56,15 @@ def bounds_at(spec: PoolSpec, now: float) -> Bounds:
         maximum, maximum_of = minimum, minimum_of
     elif minimum > maximum:
         minimum, minimum_of = maximum, maximum_of
-    return Bounds(minimum=minimum, maximum=maximum, minimum_of=minimum_of, maximum_of=maximum_of, until=until)
+    return Bounds(
+        minimum=minimum,
+        maximum=maximum,
+        minimum_of=minimum_of,
+        maximum_of=maximum_of,
+        until=until,
+        own_minimum=spec.min_replicas,
+        own_maximum=spec.max_replicas,
+    )
 
 
 def _window(one: Schedule, now: float) -> tuple[bool, float | None]:
