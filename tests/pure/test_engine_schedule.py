@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -162,6 +163,14 @@ def test_the_maximum_of_a_schedule_exceeds_the_pools_own():
     found = decided(50, "2026-11-10T03:00", *[replica() for _ in range(20)])
     assert (found.limited_by, found.reason) == (Limit.SCHEDULE, Reason.AT_MAXIMUM)
     assert "the schedule 'nights' allows 20" in found.message
+
+
+def test_a_schedule_that_allows_less_than_the_pools_minimum_allows_and_does_not_keep():
+    closed = replace(nights(), min_replicas=None, max_replicas=0)
+    pool, when = spec(min_replicas=2, schedules=(closed,)), at("2026-11-10T03:00")
+    found = decide(pool, seen(reading(5, at=when)), FRESH, when)[0]
+    assert found.replicas == 0
+    assert "the schedule 'nights' allows 0" in found.message
 
 
 @pytest.mark.parametrize(("waiting", "low", "without"), [(50, 0, 10), (0, 1, 1)])

@@ -74,7 +74,7 @@ def _goal_bound(spec: PoolSpec, gated: Gated, limited: Limited, limits: Limits) 
             return f"spec.minReplicas keeps {spec.min_replicas}"
         case Limit.MAXIMUM:
             return f"spec.maxReplicas allows {spec.max_replicas}"
-        case Limit.SCHEDULE if bounds.minimum_of and limited.goal == bounds.minimum:
+        case Limit.SCHEDULE if bounds.minimum_of and limited.goal == bounds.minimum > gated.replicas:
             return f"the schedule '{bounds.minimum_of}' keeps {bounds.minimum}"
         case Limit.SCHEDULE:
             return f"the schedule '{bounds.maximum_of}' allows {bounds.maximum}"
