@@ -11,6 +11,7 @@ from pool_operator.engine.decide import decide
 from pool_operator.engine.overflow import AT_LIMIT
 from pool_operator.engine.types import Primary
 from pool_operator.names import Limit, Reason
+from pool_operator.runtime.scene import offer
 
 POOL = spec(overflow_after_seconds=900.0, max_replicas=50)
 SHORT = Primary(limited_by=Limit.MAXIMUM, slots=4, at=NOW)
@@ -83,3 +84,13 @@ def test_of_a_pool_that_was_not_seen_lately_nothing_is_concluded(primary):
 def test_a_pool_that_helps_nobody_is_not_held():
     pool = replace(POOL, overflow_after_seconds=None)
     assert decide(pool, seen(reading(6, oldest_wait_seconds=1.0)), FRESH, NOW)[0].replicas == 6
+
+
+def test_a_pool_whose_last_jobs_still_run_is_at_its_limit_all_the_same():
+    """Its own decision names what runs, and whoever helps it out is told of the limit that lets no more start."""
+    poor = spec(max_replicas=0)
+    found, _ = decide(poor, here := seen(reading(6, 2), replica(claims=1), replica(claims=1)), FRESH, NOW)
+    assert found.limited_by is Limit.RUNNING
+    assert offer(found, here) == Primary(limited_by=Limit.MAXIMUM, slots=2, at=NOW)
+    shrunk, _ = decide(spec(), here := seen(reading(0, 1), replica(claims=1, slots=2), replica()), FRESH, NOW)
+    assert offer(shrunk, here).limited_by is None

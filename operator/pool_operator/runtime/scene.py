@@ -9,7 +9,7 @@ from pool_operator.api.models import ProcessingPoolSpec
 from pool_operator.backends.base import BackendView, PoolObject, Problem
 from pool_operator.engine.slots import slots_of
 from pool_operator.engine.types import Decision, Observed, PoolSpec, Primary, Reading, ReplicaPhase, Unknown
-from pool_operator.names import ConditionReason
+from pool_operator.names import ConditionReason, Limit
 from pool_operator.observe.problems import lost_data
 from pool_operator.observe.readings import NO_REPLICAS, pool_reading, seen_replicas
 from pool_operator.observe.seen import Failure, Seen
@@ -146,7 +146,10 @@ def _doubted(entry: Entry, seen: Seen, known: PoolState, view: BackendView) -> P
 def offer(decision: Decision, observed: Observed) -> Primary:
     """What pools that overflow for this one are told of it."""
     active = (one for one in observed.replicas if one.phase is not ReplicaPhase.TERMINATING and one.blocked is None)
-    return Primary(limited_by=decision.limited_by, slots=sum(one.slots for one in active), at=decision.at)
+    goal_by = [name for name, _ in decision.without if name is not Limit.RUNNING]
+    # a limit that lets some finish what they run is one all the same
+    limited_by = goal_by[-1] if decision.limited_by is Limit.RUNNING and goal_by else decision.limited_by
+    return Primary(limited_by=limited_by, slots=sum(one.slots for one in active), at=decision.at)
 
 
 def _primary(entry: Entry, store: Store) -> Primary | None:
