@@ -121,9 +121,10 @@ def _work(replicas: list[Replica], timeout: float, run_seconds: float, now: floa
             continue
         known = claims is not None and len(runs) >= claims  # else one may have begun just now
         age = math.inf  # of the youngest
-        for run in runs:
-            if now - run.since < age:
-                age = max(0.0, now - run.since)
+        for since, _ in runs:
+            if now - since < age:  # noqa: PLR1730 - for each of many runs, and min() is a call
+                age = now - since
+        age = max(0.0, age)
         if age < run_seconds:
             usual += run_seconds - age
         left = timeout - age if known else timeout

@@ -26,7 +26,7 @@ CHEAPEST_WAIT: Final = 1e-3
 NOTHING: Final = QueueReading(waiting=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Demand:
     """Jobs, which are slots: a slot runs one job."""
 
@@ -41,7 +41,7 @@ class Demand:
     moves_in: float = math.inf  # seconds after which time alone may change them
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Learned:
     """What demand needs to know of the pool's past, and of its wishes."""
 

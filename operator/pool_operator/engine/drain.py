@@ -8,7 +8,7 @@ from pool_operator.engine.fleet import Fleet
 from pool_operator.engine.types import Observed, Replica, ReplicaPhase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Plan:
     """`drain`: to be marked, or to stay marked; `undrain`: marks to take away."""
 

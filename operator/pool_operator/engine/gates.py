@@ -13,7 +13,7 @@ from pool_operator.engine.types import Observed, PoolSpec
 from pool_operator.names import Direction, Limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Gated:
     """`held_by`: the gate that the wish did not pass; `blind`: it is an overflow pool that knows nothing of the other."""
 

@@ -17,7 +17,7 @@ from pool_operator.names import Limit
 _MINUTE: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Limited:
     """`goal`: replicas that should be there when what runs has ended. `replicas`: the goal, never below what runs."""
 
@@ -35,7 +35,7 @@ class _Step(NamedTuple):
     most: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Limits:
     """What may bind, as it is now.
 

@@ -20,7 +20,7 @@ SHORTEST_STAY: Final = 0.05
 OFF: Final = -1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Wish:
     """Replicas before limits: `for_work`, and all."""
 

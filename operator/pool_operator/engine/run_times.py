@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final
 
 from pool_contract.messages import RunOutcome
@@ -127,9 +128,10 @@ def counted_on(times: RunTimes, runs: Sequence[Run], now: float, horizon: float,
     if len(runs) > GROUPS:
         group = -(-len(runs) // GROUPS)
         left = len(runs) % group
-        ordered = sorted(runs, key=_since)
+        ordered = sorted(runs, key=itemgetter(0))  # by `since`
         runs = ordered[left + group // 2 :: group]
-    chances = sorted([chance(max(0.0, now - since), hint) for since, hint in runs], reverse=True)
+    chances = [chance(max(0.0, now - since), hint) for since, hint in runs]
+    chances.sort(reverse=True)
     best = mean = variance = 0.0
     for p in chances:
         if p <= 0.0:
@@ -138,7 +140,3 @@ def counted_on(times: RunTimes, runs: Sequence[Run], now: float, horizon: float,
         variance += group * p * (1.0 - p)
         best = max(best, mean - caution * math.sqrt(variance))
     return best
-
-
-def _since(run: Run) -> float:
-    return run.since

@@ -31,7 +31,7 @@ def wake_at(
         times.append(now + _bounded(demand.moves_in))
     if wish.spares > 0:
         times.append(now + _bounded(cold_seconds / SPARES_LOOKED_AT))
-    return min((at for at in times if at is not None and at > now), default=None)
+    return min([at for at in times if at is not None and at > now], default=None)
 
 
 def _bounded(seconds: float) -> float:

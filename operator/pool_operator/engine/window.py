@@ -7,7 +7,7 @@ from dataclasses import dataclass
 Proposals = tuple[tuple[float, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Stabilised:
     """`replicas`: the wish, or what the window keeps; `until`: when the window may next let go of some."""
 

@@ -62,6 +62,8 @@ def duration(seconds: float) -> str:
 
 def bound(spec: PoolSpec, fleet: Fleet, gated: Gated, limited: Limited, limits: Limits) -> str:
     """How limits changed the wish; "" if none did. Of what runs on beside the goal both are told."""
+    if limited.limited_by is None and limited.goal_by is None:
+        return ""
     running = f"{number(fleet.busy, 'replica')} with running jobs may finish them"
     parts = [_goal_bound(spec, gated, limited, limits), running if limited.limited_by is Limit.RUNNING else ""]
     return "; ".join(part for part in parts if part)
