@@ -13,6 +13,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -220,8 +221,9 @@ class LedgerFiles:
         return size + len(text) >= self._max_bytes
 
     def rotate(self) -> None:
-        """Begin a new file."""
-        self._newer.replace(self._older)
+        """Begin a new file. One that somebody has taken away is as good as moved."""
+        with suppress(FileNotFoundError):
+            self._newer.replace(self._older)
 
 
 def read_files(folder: Path) -> Iterator[Record]:

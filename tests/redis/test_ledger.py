@@ -174,6 +174,15 @@ def test_a_full_file_is_kept_once(tmp_path):
     assert list(ledger.read_files(tmp_path))[-1] == lines(39, 1, filler=100)[0]
 
 
+def test_a_full_file_that_was_taken_away_keeps_nothing_from_being_written(tmp_path):
+    files = LedgerFiles(tmp_path, max_bytes=1)
+    assert files.append(lines(0, 1))
+    (tmp_path / "ledger.jsonl").unlink()
+    files.rotate()
+    files.append(lines(1, 1))
+    assert list(ledger.read_files(tmp_path)) == lines(1, 1)
+
+
 def test_a_torn_line_is_a_gap_and_the_next_is_whole(tmp_path):
     files = LedgerFiles(tmp_path)
     files.append(lines(0, 2))

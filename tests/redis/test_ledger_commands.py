@@ -304,6 +304,16 @@ def test_a_key_of_another_program_is_one_sentence(call, server):
     refused(call("explain", NAME, "--redis-url", server.url), "WRONGTYPE")
 
 
+def test_a_time_zone_that_this_machine_does_not_know_is_one_sentence(call, tmp_path, life):
+    records = json.loads(json.dumps(life.records))
+    for one in records:
+        if one["kind"] == "checkpoint":
+            one["spec"]["budget"] = {"price_per_replica_hour": 1.0, "time_zone": "Mars/Olympus"}
+    ledger.write_file(tmp_path / "mars.jsonl", records)
+    for command in ("report", "replay"):
+        refused(call(command, "mars.jsonl"), "No time zone found with key Mars/Olympus on this machine")
+
+
 # --- wrong input --------------------------------------------------------------------------------------------------------
 
 

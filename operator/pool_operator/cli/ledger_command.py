@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Final
+from zoneinfo import ZoneInfoNotFoundError
 
 from redis.exceptions import RedisError
 
@@ -41,6 +42,9 @@ def run_command(
         return 1
     except (ClientError, LedgerError, UnreadableError) as error:
         print(f"processingpool {name}: {error}", file=sys.stderr)
+        return 2
+    except ZoneInfoNotFoundError as error:
+        print(f"processingpool {name}: the ledger's budget: {error.args[0]} on this machine", file=sys.stderr)
         return 2
     except BrokenPipeError:
         raise  # `| head` has seen enough
