@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 from redis.asyncio import Redis
 from tests.fakes.harness import enqueue, running
@@ -127,6 +128,26 @@ def test_a_ledger_that_can_never_be_read_keeps_no_pool_from_being_served(server,
         it.controller.upsert(pool)
         await it.until(lambda: it.last() and it.last().replicas == 1, "a replica")
         assert it.controller._store.get(pool.uid).remembered
+
+    play(scenario, server)
+
+
+def test_time_in_which_redis_was_away_is_no_time_in_which_it_could_have_told(server):
+    async def scenario(it, redis):
+        async def restore(_pool, _endpoint):
+            raise EndpointError(Problem(reason=ConditionReason.QUEUE_UNREACHABLE, message="busy"))
+
+        it.controller._recorder.restore = restore
+        entry, _ = it.controller._store.put(it.pool())
+        there, away = (SimpleNamespace(pool=entry.pool, asked_monotonic=at) for at in (1.0, None))
+        remember = it.controller._reconciler._remember
+        assert not await remember(entry, there)
+        entry.forgetful_since -= reconciler.LEARNED_WAIT_SECONDS
+        assert await remember(entry, away)
+        assert not await remember(entry, there)
+        entry.forgetful_since -= reconciler.LEARNED_WAIT_SECONDS
+        assert await remember(entry, there)
+        assert entry.remembered
 
     play(scenario, server)
 

@@ -122,6 +122,8 @@ class Reconciler:
         After LEARNED_WAIT_SECONDS it is learned anew; the money is in the status too.
         While nothing can be read, nothing is lowered and nothing is recorded, so that nothing of it is overwritten.
         """
+        if scene.asked_monotonic is None:
+            entry.forgetful_since = None  # away, which is no answer
         if entry.remembered or entry.ending or scene.asked_monotonic is None:
             return True
         try:
