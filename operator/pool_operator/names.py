@@ -20,6 +20,9 @@ ANNOTATION_STAMP: Final = f"{GROUP}/stamp"
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 WORKER_CONTAINER: Final = "worker"
 METRIC_PREFIX: Final = "processingpool"
+EXIT_SECONDS: Final = 120.0
+"""How long a replica may be there with nothing to do before it is gone: until a decision sees it, be it that of a new
+leader, until it is marked, and until it has ended. What lasts longer (no operator at all) costs beyond the limit."""
 
 
 class Mode(StrEnum):

@@ -62,8 +62,12 @@ WRONG = {
         "spec.budget.daily: soft 15 is greater than hard 10; lower the one or raise the other"
     ),
     ("minReplicas: 0", 'budget: {pricePerReplicaHour: "1", daily: {hard: "1.5"}}'): (
-        "spec.budget.daily.hard: 1.5 is less than one job may cost: jobs.timeoutSeconds 7200 at pricePerReplicaHour 1 is 2; "
-        "raise it or lower the time-out"
+        "spec.budget.daily.hard: 1.5 is less than one job may cost: jobs.timeoutSeconds 7200 and 120 s to end, at "
+        "pricePerReplicaHour 1, is 2.03333; raise it or lower the time-out"
+    ),
+    ("minReplicas: 0", 'jobs: {timeoutSeconds: 10}\n  budget: {pricePerReplicaHour: "360", daily: {hard: "6"}}'): (
+        "spec.budget.daily.hard: 6 is less than one job may cost: jobs.timeoutSeconds 10 and 120 s to end, at "
+        "pricePerReplicaHour 360, is 13; raise it or lower the time-out"
     ),
     ("minReplicas: 0", "schedules: [{name: a, start: every night, durationSeconds: 60, minReplicas: 1}]"): (
         "spec.schedules[0].start: 'every night' is no cron expression; write five fields (minute, hour, day of month, "

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from tests.pure.budget_world import World
 from tests.pure.engine_builders import NOW, ending, reading, replica, seen, spec, starting, unknown
 
-from pool_operator.engine.allowance import EXIT_SECONDS
 from pool_operator.engine.calendar import today
 from pool_operator.engine.decide import decide
 from pool_operator.engine.spend import accrue
 from pool_operator.engine.state import Memory, RunTimes, Spend
 from pool_operator.engine.types import Blocked, Budget, Run
-from pool_operator.names import Limit, Mode, OnExhausted, OnUnknown, Reason
+from pool_operator.names import EXIT_SECONDS, Limit, Mode, OnExhausted, OnUnknown, Reason
 
 BERLIN, ANGELES = "Europe/Berlin", "America/Los_Angeles"
 

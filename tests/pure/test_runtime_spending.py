@@ -196,7 +196,7 @@ def test_a_budget_that_never_pays_a_job_is_told():
 def test_where_money_is_left_but_binds_it_is_told_and_so_is_a_day_s_share_that_is_used_up():
     bound = replace(DECISION, reason=Reason.BUDGET_EXHAUSTED, without=((Limit.BUDGET, 4),))
     assert available(bound) == ("True", "Ok", "money is left, but not for as many replicas as the work asks for")
-    status, reason, message = available(replace(bound, replicas=0))
+    status, reason, message = available(replace(bound, replicas=0), budget=replace(BUDGET, daily_soft=None))
     assert (status, reason) == ("False", "SoftBudgetExhausted")
     assert message.endswith("kept for later days of the month; it goes on by itself when 2025-11-26 begins in UTC")
 
@@ -225,3 +225,13 @@ def test_between_two_checkpoints_arithmetic_says_what_is_spent():
     now = counted_on(SPEND, TEN + HOUR)
     assert (now.day_amount, now.month_amount) == (pytest.approx(2.07), pytest.approx(21.39))
     assert counted_on(Spend(), TEN) == Spend(at=TEN)
+
+
+def test_without_a_month_s_limit_nothing_is_said_of_the_month():
+    bound = replace(DECISION, replicas=0, reason=Reason.BUDGET_EXHAUSTED, without=((Limit.BUDGET, 4),))
+    daily = replace(BUDGET, daily_soft=None, monthly_soft=None, monthly_hard=None)
+    status, reason, message = available(bound, budget=daily)
+    assert (status, reason) == ("False", "BudgetExhausted")
+    assert message == (
+        "what is left of the hard budget is kept for replicas that still end; it goes on by itself when they have"
+    )

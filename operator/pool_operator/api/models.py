@@ -17,7 +17,7 @@ from pool_operator.api.money import Budget
 from pool_operator.api.quantity import Quantity
 from pool_operator.api.scaling import Scaling, Schedule
 from pool_operator.api.template_schema import TEMPLATE_SHAPE
-from pool_operator.names import Learn, Mode
+from pool_operator.names import EXIT_SECONDS, Learn, Mode
 
 
 class ScaleUp(StrEnum):
@@ -232,9 +232,10 @@ class ProcessingPoolSpec(Model):
         if self.budget is None:
             return
         price, longest = float(self.budget.price_per_replica_hour), self.jobs.timeout_seconds
+        cost = price * (longest + EXIT_SECONDS) / 3600
         for field, amounts in (("daily", self.budget.daily), ("monthly", self.budget.monthly)):
-            if amounts is not None and amounts.hard is not None and price * longest / 3600 > float(amounts.hard):
+            if amounts is not None and amounts.hard is not None and cost > float(amounts.hard):
                 raise ValueError(
-                    f"budget.{field}.hard: {amounts.hard} is less than one job may cost: jobs.timeoutSeconds {longest} at "
-                    f"pricePerReplicaHour {price:g} is {price * longest / 3600:g}; raise it or lower the time-out"
+                    f"budget.{field}.hard: {amounts.hard} is less than one job may cost: jobs.timeoutSeconds {longest} "
+                    f"and {EXIT_SECONDS:g} s to end, at pricePerReplicaHour {price:g}, is {cost:.6g}; raise it or lower the time-out"
                 )

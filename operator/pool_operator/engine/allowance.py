@@ -30,11 +30,8 @@ from pool_operator.engine.fleet import Fleet
 from pool_operator.engine.spend import HOUR, paid
 from pool_operator.engine.state import Memory
 from pool_operator.engine.types import Budget, Observed, PoolSpec, Reading, Replica, ReplicaPhase
-from pool_operator.names import OnExhausted
+from pool_operator.names import EXIT_SECONDS, OnExhausted
 
-EXIT_SECONDS: Final = 120.0
-"""How long a replica may be there with nothing to do before it is gone: until a decision sees it, be it that of a new
-leader, until it is marked, and until it has ended. What lasts longer (no operator at all) costs beyond the limit."""
 SHARES: Final = 2.0
 """Of what is left of a month, in equal shares for its days: how many of them one day may use."""
 LOOK_SECONDS: Final = 15.0

@@ -19,7 +19,7 @@ from pool_operator.runtime.orders import GRANT_AGAIN_SECONDS, Orders
 from pool_operator.runtime.recorder import Recorder, Step
 from pool_operator.runtime.reports import Reports
 from pool_operator.runtime.scene import Scene, look, offer
-from pool_operator.runtime.spending import job_cost
+from pool_operator.runtime.spending import start_cost
 from pool_operator.runtime.status import QUEUE_INTERVAL_SECONDS, build_status, events_of
 from pool_operator.runtime.store import Entry, Store
 from pool_operator.telemetry.metrics import Metrics
@@ -181,7 +181,7 @@ class Reconciler:
             mode=scene.crd.mode if scene.crd else Mode.ACTIVE,
             budget=scene.spec.budget if scene.spec else None,
             spend=entry.memory.spend,
-            job_cost=job_cost(scene.spec) if scene.spec else 0.0,
+            job_cost=start_cost(scene.spec) if scene.spec else 0.0,
         )
         rest = QUEUE_INTERVAL_SECONDS - (now - entry.status_at)
         status = build_status(facts, entry.status, keep_queue=rest > 0)

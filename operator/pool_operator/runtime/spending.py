@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pool_operator.engine.state import Spend
 from pool_operator.engine.types import Budget, Decision, PoolSpec
-from pool_operator.names import ConditionReason, Limit
+from pool_operator.names import EXIT_SECONDS, ConditionReason, Limit
 
 Json = dict[str, Any]
 Verdict = tuple[str, str, str]  # status, reason, message
@@ -85,6 +85,12 @@ def job_cost(spec: PoolSpec) -> float:
 # --- the condition ------------------------------------------------------------------------------------------------
 
 
+def start_cost(spec: PoolSpec) -> float:
+    """What there must be for a replica to start: a job until its time-out, and the time until the replica is gone."""
+    price = spec.budget.price_per_replica_hour if spec.budget else 0.0
+    return job_cost(spec) + price * EXIT_SECONDS / 3600
+
+
 def budget_available(budget: Budget | None, spend: Spend, decision: Decision, *, job_cost: float) -> Verdict:
     """Whether there is money, and when it goes on if not; the sentence holds still for as long as that is so.
 
@@ -97,8 +103,8 @@ def budget_available(budget: Budget | None, spend: Spend, decision: Decision, *,
         return ("Unknown", str(ConditionReason.NO_BUDGET), "no budget limits this pool")
     if (small := min((one.hard for one in both if one.hard is not None), default=job_cost)) < job_cost:
         message = (
-            f"one job may cost {job_cost:.2f} (spec.budget.pricePerReplicaHour until spec.jobs.timeoutSeconds), more than "
-            f"the hard budget of {small:g}: raise spec.budget or lower spec.jobs.timeoutSeconds"
+            f"one job may cost {job_cost:.2f} (spec.budget.pricePerReplicaHour until spec.jobs.timeoutSeconds, and to end), "
+            f"more than the hard budget of {small:g}: raise spec.budget or lower spec.jobs.timeoutSeconds"
         )
         return ("False", str(ConditionReason.BUDGET_EXHAUSTED), message)
     gone = [(one, kind, amount) for one in both for kind, amount in one.limits.items() if one.lacks(kind, job_cost)]
@@ -113,6 +119,11 @@ def budget_available(budget: Budget | None, spend: Spend, decision: Decision, *,
         return ("True", str(ConditionReason.OK), "money is left for the day and the month")
     if decision.replicas:
         return ("True", str(ConditionReason.OK), "money is left, but not for as many replicas as the work asks for")
+    if budget.daily_soft is not None or not both[1].limits:  # no share of the month
+        message = (
+            "what is left of the hard budget is kept for replicas that still end; it goes on by itself when they have"
+        )
+        return ("False", str(ConditionReason.BUDGET_EXHAUSTED), message)
     message = (
         "what is left of spec.budget.monthly is kept for later days of the month; it goes on by itself when "
         f"{both[0].ends} begins in {budget.time_zone}"
