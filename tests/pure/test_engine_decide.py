@@ -438,3 +438,8 @@ def test_a_decision_does_not_change_what_went_in():
     before = replace(observed), replace(memory)
     decide(spec(scale_down_window_seconds=5), observed, memory, NOW)
     assert (observed, memory) == before
+
+
+def test_an_empty_replica_goes_before_a_marked_one_that_does_not_tell_what_it_runs():
+    found = decided(spec(min_replicas=1), seen(reading(), replica("a", None, drained=True), replica("b")))
+    assert (found.drain, found.undrain) == (("b",), ("a",))

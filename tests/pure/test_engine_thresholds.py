@@ -114,3 +114,9 @@ def test_silent_replicas_meet_no_threshold():
     silent = tuple(replica(claims=None) for _ in range(4))
     scenes = [(second, reading(at=NOW + second), silent) for second in (0, 600)]
     assert follow([DOWN], *scenes).limited_by is Limit.THRESHOLD
+
+
+def test_the_first_replica_is_held_back_by_no_threshold():
+    first = follow([UP], (0, 1, ()))
+    assert (first.replicas, first.limited_by, first.reason) == (1, None, Reason.WORK_WAITING)
+    assert follow([UP], (0, 2, ())).limited_by is Limit.THRESHOLD
