@@ -18,8 +18,8 @@ from pool_operator.engine.fleet import fleet_of
 from pool_operator.engine.headroom import break_even_seconds
 from pool_operator.engine.retention import SHORTEST_STAY
 from pool_operator.engine.state import CapacityTruth, ColdStarts, LearnedSlots, Memory, RunTimes
-from pool_operator.engine.types import ReplicaPhase, Run, Threshold
-from pool_operator.names import Direction, ThresholdMetric
+from pool_operator.engine.types import Budget, ReplicaPhase, Run, Threshold
+from pool_operator.names import Direction, Limit, ThresholdMetric
 
 seeds = st.integers(0, 10**9).map(Random)
 STATES = 20_000
@@ -191,3 +191,15 @@ def test_a_clock_that_is_set_back_holds_nothing_up(back):
     assert (found.replicas, found.wake_at) == (8, NOW + 40.0)
     found, _ = decide(spec(scale_down_window_seconds=60.0), seen(reading(at=NOW + 40.0), *eight), after, NOW + 40.0)
     assert found.replicas == 0
+
+
+@given(st.lists(st.integers(-40, 0), min_size=1, max_size=4))
+def test_a_clock_that_is_set_back_by_days_forgets_no_money(days):
+    pool = spec(budget=Budget(price_per_replica_hour=1.0, daily_hard=9.0, monthly_hard=9.0))
+    _, memory = decide(pool, seen(reading(), *(replica(created_at=NOW - 36_000.0) for _ in range(2))), Memory(), NOW)
+    assert memory.spend.day_amount > 9.0
+    now = NOW
+    for jump in days:
+        now += jump * 86_400.0 + 1.0
+        found, memory = decide(pool, seen(reading(5, at=now)), memory, now)
+        assert (found.replicas, found.limited_by, found.granted) == (0, Limit.BUDGET, 0.0)

@@ -36,10 +36,12 @@ def accrue(spec: PoolSpec, observed: Observed, spend: Spend, now: float) -> Spen
     price = spec.budget.price_per_replica_hour
     replicas = paid(observed)
     rate = price * len(replicas)
-    if spend.at is not None and now < spend.at:
-        return replace(spend, at=now, rate_per_hour=rate)
     calendar = today(now, spec.budget.time_zone)
     tomorrow = today(calendar.day.end, spec.budget.time_zone)
+    if spend.at is not None and now < spend.at:
+        # by however many days: what was spent goes on as tomorrow's, which is counted today too
+        day, month = min(spend.day, tomorrow.day.name), min(spend.month, tomorrow.month.name)
+        return replace(spend, at=now, rate_per_hour=rate, day=day, month=month)
     since = spend.at
     new = [one.created_at for one in replicas if since is None or one.created_at > since]
     before = max(spend.rate_per_hour, price * (len(replicas) - len(new)))
