@@ -323,6 +323,22 @@ def test_a_hard_budget_is_never_exceeded(data):
         assert amount <= (daily if len(name) == 10 else monthly) + 1e-6
 
 
+def test_a_minimum_starts_once_when_the_rest_of_the_day_can_be_paid_for_it():
+    """3,900 s are paid, the first job takes a quarter: one replica of the minimum comes back for the rest of the day, and stays."""
+    start = at("2026-11-30T22:00")
+    rule = {"daily_hard": 0.39, "monthly_hard": 0.585, "on_exhausted": OnExhausted.MINIMUM}
+    world = World(
+        spec=pool(0.36, budget=rule, min_replicas=2, max_replicas=8, slots_per_replica=3, job_timeout_seconds=3600.0),
+        now=start,
+        arrivals=[start] * 13,
+        run_seconds=[885.0],
+        cold_seconds=60.0,
+        exit_seconds=30.0,
+    )
+    world.run(start + 7200)
+    assert world.paid["2026-11-30"] <= 0.39
+
+
 @pytest.mark.parametrize("seconds", [615, 735, 1500, 2600])
 @pytest.mark.parametrize("slots", [1, 3])
 def test_jobs_that_run_into_their_time_out_are_within_the_limit_to_the_second(seconds, slots):

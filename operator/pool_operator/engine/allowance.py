@@ -70,9 +70,10 @@ class _Purse(NamedTuple):
 class _Work(NamedTuple):
     """What the replicas that cost have ahead of them, in seconds."""
 
-    ahead: list[float]  # of each, in the worst case, if it takes nothing new; the longest first
+    ahead: list[float]  # of each that stays, in the worst case, if it takes nothing new; the longest first
     usual: float  # of all together, as jobs usually run
     idle: int  # that do nothing and are not told to end
+    ending: float = 0.0  # of all that end: none of them is one of a minimum
 
 
 NONE: Final = Allowance()
@@ -109,12 +110,15 @@ def allowance(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, 
 
 
 def _work(replicas: list[Replica], timeout: float, run_seconds: float, now: float) -> _Work:
-    ahead, usual, idle = [], 0.0, 0
+    ahead, usual, idle, ending = [], 0.0, 0, 0.0
     for one in replicas:
         claims, runs = one.claims, one.runs
         if claims == 0 or (claims is None and one.phase is ReplicaPhase.STARTING):
-            ahead.append(EXIT_SECONDS)
-            idle += one.phase is not ReplicaPhase.TERMINATING
+            if one.phase is ReplicaPhase.TERMINATING:
+                ending += EXIT_SECONDS
+            else:
+                ahead.append(EXIT_SECONDS)
+                idle += 1
             continue
         known = claims is not None and len(runs) >= claims  # else one may have begun just now
         age = math.inf  # of the youngest
@@ -125,9 +129,13 @@ def _work(replicas: list[Replica], timeout: float, run_seconds: float, now: floa
         if age < run_seconds:
             usual += run_seconds - age
         left = timeout - age if known else timeout
-        ahead.append(EXIT_SECONDS + left if left > 0.0 else EXIT_SECONDS)
+        seconds = EXIT_SECONDS + left if left > 0.0 else EXIT_SECONDS
+        if one.phase is ReplicaPhase.TERMINATING:
+            ending += seconds
+        else:
+            ahead.append(seconds)
     ahead.sort(reverse=True)
-    return _Work(ahead, usual, idle)
+    return _Work(ahead, usual, idle, ending)
 
 
 def _hard(budget: Budget, memory: Memory, now: float) -> Iterator[_Purse]:
@@ -158,7 +166,8 @@ def _hard_cap(
     spec: PoolSpec, fleet: Fleet, work: _Work, purse: _Purse, price: float, slots: int, now: float
 ) -> tuple[int, float]:
     """Most replicas, and the money that claims may take."""
-    left, rest = purse.left / price, max(0.0, purse.span.end - now)  # in replica-seconds, and seconds
+    left = purse.left / price - work.ending  # in replica-seconds
+    rest = max(0.0, purse.span.end - now)
     kept = _kept(spec, work.ahead, left, rest)
     free = left - _set_aside(work.ahead, kept, rest)
     more = max(0, math.floor((free + work.idle * EXIT_SECONDS) / (spec.job_timeout_seconds + EXIT_SECONDS)))
@@ -175,11 +184,18 @@ def _set_aside(ahead: list[float], kept: int, rest: float) -> float:
 
 
 def _kept(spec: PoolSpec, ahead: list[float], left: float, rest: float) -> int:
-    """Replicas of the minimum for which money is set aside until the period ends: as many as can be paid."""
+    """Replicas of the minimum for which money is set aside until the period ends: as many as can be paid.
+
+    One that would have to start needs a moment more, so that it need not go as soon as it is there.
+    """
     if spec.budget is None or spec.budget.on_exhausted is not OnExhausted.MINIMUM:
         return 0
     counts = range(spec.min_replicas, 0, -1)
-    return next((count for count in counts if _set_aside(ahead, count, rest) <= left), 0)
+    there = len(ahead)
+    return next(
+        (count for count in counts if _set_aside(ahead, count, rest) + max(0, count - there) * EXIT_SECONDS <= left),
+        0,
+    )
 
 
 # --- soft ---------------------------------------------------------------------------------------------------------
