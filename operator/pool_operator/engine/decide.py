@@ -18,7 +18,7 @@ from pool_operator.engine.drain import marked_besides, plan_drain
 from pool_operator.engine.fleet import Fleet, fleet_of
 from pool_operator.engine.gates import Gated, pass_gates
 from pool_operator.engine.guard import hold_unknown
-from pool_operator.engine.learn import learn
+from pool_operator.engine.learn import handed_on, learn
 from pool_operator.engine.limits import Limited, Limits, limit
 from pool_operator.engine.retention import Wish, wish_of
 from pool_operator.engine.schedule import Bounds, bounds_at
@@ -134,11 +134,9 @@ def _follow(
             ("window", steady.replicas),
         ),
         without=limited.without,
-        inputs=_inputs(spec, observed, reading, fleet, demand, memory, now),
+        inputs=_inputs(spec, observed, reading, fleet, demand, memory, slots, now),
     )
-    return decision, replace(
-        memory, levels=wish.levels, stillness=wish.stillness, proposals=steady.proposals, unknown_since=None
-    )
+    return decision, handed_on(memory, wish, steady.proposals)
 
 
 def _explain(
@@ -205,7 +203,14 @@ def _by_limit(gated: Gated, limited: Limited, *, rises: bool, falls: bool) -> Re
 
 
 def _inputs(
-    spec: PoolSpec, observed: Observed, reading: Reading, fleet: Fleet, demand: Demand, memory: Memory, now: float
+    spec: PoolSpec,
+    observed: Observed,
+    reading: Reading,
+    fleet: Fleet,
+    demand: Demand,
+    memory: Memory,
+    slots: int,
+    now: float,
 ) -> dict[str, float | int | str]:
     return {
         "waiting": demand.waiting,
@@ -220,7 +225,7 @@ def _inputs(
         "stuck": fleet.stuck,
         "minimum": spec.min_replicas,
         "maximum": spec.max_replicas,
-        "slots_per_replica": slots_of(spec, memory.learned),
+        "slots_per_replica": slots,
         "window_seconds": spec.scale_down_window_seconds,
         "wait_value": spec.wait_value,
         "cold_start_seconds": round(memory.cold_starts.mean_seconds, 3),

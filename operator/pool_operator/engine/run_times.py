@@ -46,11 +46,13 @@ def _taken_in(times: RunTimes, run: Ended) -> RunTimes:
     """The mean, first guess 120 s, after runs of 20 s: 95 s, 80 s, 70 s …; later each weighs 5 %."""
     seconds = max(0.0, run.seconds)
     weight = max(MEAN_WEIGHT, 1.0 / (times.jobs + 1 + GUESS_WORTH))
-    learned = replace(
-        times,
+    learned = RunTimes(
         jobs=times.jobs + 1,
         mean_seconds=times.mean_seconds + weight * (seconds - times.mean_seconds),
         seconds=add(times.seconds, SECONDS.index(seconds), decay=DECAY),
+        hinted_jobs=times.hinted_jobs,
+        mean_stretch=times.mean_stretch,
+        stretch=times.stretch,
     )
     if run.hint_seconds <= 0.0:
         return learned
@@ -79,18 +81,17 @@ def ends_within(times: RunTimes, horizon: float) -> Callable[[float, float], flo
     guess = -math.expm1(-horizon / max(1.0, times.mean_seconds))
 
     def chance(age: float, hint_seconds: float) -> float:
+        survival, within = by_age, horizon
         if hint_seconds > 0.0 and by_stretch is not None:
-            return _conditional(by_stretch, age / hint_seconds, horizon / hint_seconds)
-        return guess if by_age is None else _conditional(by_age, age, horizon)
+            survival, age, within = by_stretch, age / hint_seconds, horizon / hint_seconds
+        if survival is None:
+            return guess
+        alive = survival(age)
+        if alive < UNTOLD:
+            return within / (age + within)
+        return 1.0 - survival(age + within) / alive
 
     return chance
-
-
-def _conditional(survival: Callable[[float], float], age: float, horizon: float) -> float:
-    alive = survival(age)
-    if alive < UNTOLD:
-        return horizon / (age + horizon)
-    return 1.0 - survival(age + horizon) / alive
 
 
 @lru_cache(maxsize=1024)
@@ -136,7 +137,8 @@ def counted_on(times: RunTimes, runs: Sequence[Run], now: float, horizon: float,
     for p in chances:
         if p <= 0.0:
             break
-        mean += group * p
-        variance += group * p * (1.0 - p)
+        ending = group * p
+        mean += ending
+        variance += ending * (1.0 - p)
         best = max(best, mean - caution * math.sqrt(variance))
     return best

@@ -23,10 +23,10 @@ def wake_at(
     A cold start of 60 s: every 2 s to 9 s while jobs wait for slots that will be free in time, the oftener the less time
     is left; every 30 s while there are spares.
     """
-    times = [wish.until, *(one.next_due_at for one in reading.queues.values())]
+    times = [wish.until, *[one.next_due_at for one in reading.queues.values()]]
     for queue in spec.queues:
         if queue.triggers and (one := reading.queues.get(queue.name)) is not None:
-            times.extend(at - cold_seconds for at in one.upcoming)
+            times += [at - cold_seconds for at in one.upcoming]
     if demand.moves_in < math.inf and may_rise:
         times.append(now + _bounded(demand.moves_in))
     if wish.spares > 0:
