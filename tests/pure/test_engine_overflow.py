@@ -34,7 +34,7 @@ def test_free_slots_of_the_other_are_left_to_it():
     assert decided(SHORT, theirs=1)[0].replicas == 3
 
 
-@pytest.mark.parametrize("limit", AT_LIMIT)
+@pytest.mark.parametrize("limit", sorted(AT_LIMIT))
 def test_each_limit_of_the_other_counts(limit):
     assert decided(replace(SHORT, limited_by=limit))[0].replicas == 6
 
@@ -94,3 +94,11 @@ def test_a_pool_whose_last_jobs_still_run_is_at_its_limit_all_the_same():
     assert offer(found, here) == Primary(limited_by=Limit.MAXIMUM, slots=2, at=NOW)
     shrunk, _ = decide(spec(), here := seen(reading(0, 1), replica(claims=1, slots=2), replica()), FRESH, NOW)
     assert offer(shrunk, here).limited_by is None
+
+
+def test_without_such_a_pool_it_holds_and_says_which_one_it_misses():
+    missing = "spec.overflow.forPoolRef 'own': there is no such pool in namespace media: this pool holds"
+    observed = replace(seen(reading(6, 4, oldest_wait_seconds=900.0)), primary_missing=missing)
+    found, _ = decide(POOL, observed, FRESH, NOW)
+    assert (found.replicas, found.reason) == (0, Reason.HOLD_UNKNOWN)
+    assert found.message.endswith(missing)
