@@ -170,6 +170,11 @@ def test_a_name_too_long_for_labels_is_refused(control_plane, namespace):
     assert "must not be longer than 52 characters" in told
 
 
+def test_a_pool_that_overflows_for_itself_is_refused(control_plane, namespace):
+    told = refusal(control_plane, namespace, pool("own", overflow={"forPoolRef": {"name": "own"}}))
+    assert "must not be this pool itself" in told
+
+
 def test_an_unknown_field_is_refused_by_kubectl_and_dropped_by_the_server(control_plane, namespace, apply, stored):
     text = pool(profil="Fast")
     assert 'unknown field "spec.profil"' in refusal(control_plane, namespace, text)

@@ -187,3 +187,29 @@ def test_what_an_overflow_pool_runs_needs_no_replica_of_the_other_one(server):
         assert busy(it, cloud) == 1
 
     play(scenario, server, backend_options={"job_seconds": 600.0})
+
+
+def test_an_overflow_pool_says_that_the_other_one_is_not_there(server):
+    async def scenario(it, redis):
+        cloud = it.pool("cloud", max_replicas=3, overflow={"forPoolRef": {"name": "own"}, "afterWaitSeconds": 0})
+        missing = (
+            f"spec.overflow.forPoolRef 'own': there is no such pool in namespace {cloud.key.namespace}: this pool holds"
+        )
+        it.controller.upsert(cloud)
+        assert await it.condition("cloud", "ScalingActive", ("False", "HoldUnknown")) == missing
+        await enqueue(redis, 2)
+        assert await it.condition("cloud", "ScalingLimited", ("True", "Overflow")) == missing
+        it.controller.upsert(it.pool("own", max_replicas=1))
+        await it.condition("cloud", "ScalingActive", ("True", "Ok"))
+
+    play(scenario, server)
+
+
+def test_an_overflow_pool_for_itself_is_refused(server):
+    async def scenario(it, _redis):
+        it.controller.upsert(it.pool("own", overflow={"forPoolRef": {"name": "own"}}))
+        assert await it.condition("own", "Ready", ("False", "SpecInvalid")) == (
+            "spec.overflow.forPoolRef: 'own' is this pool itself; name the pool that it is to help out"
+        )
+
+    play(scenario, server)

@@ -20,7 +20,8 @@ from pool_operator.runtime.file_recorder import FileRecorder
 
 
 def test_from_zero_to_the_maximum_and_back_to_zero_with_a_report(valkey, tmp_path):
-    with machine(tmp_path, port=valkey.port, budget={"pricePerReplicaHour": "3.60"}) as it, valkey.client() as redis:
+    rules = {"budget": {"pricePerReplicaHour": "3.60"}, "overflow": {"forPoolRef": {"name": "own"}}}
+    with machine(tmp_path, port=valkey.port, **rules) as it, valkey.client() as redis:
         jobs = enqueue(redis, "work", 0.2, number=15)
         report = it.done()
         assert statuses(redis, jobs) == ["finished"] * 15
@@ -36,6 +37,7 @@ def test_from_zero_to_the_maximum_and_back_to_zero_with_a_report(valkey, tmp_pat
     assert 0 < report["wait_seconds"]["p50"] <= report["wait_seconds"]["p99"]
     assert "0 -> 3 replicas, WorkWaiting" in log
     assert "15 finished" in log
+    assert "not used on one machine: spec.overflow (a run has one pool, so this one works alone)" in log
 
 
 def test_the_next_run_goes_on_with_what_this_one_has_learned_and_spent(tmp_path):

@@ -97,7 +97,11 @@ def root_schema() -> Json:
             {
                 "rule": f"size(self.metadata.name) <= {LONGEST_NAME}",
                 "message": f"`metadata.name` must not be longer than {LONGEST_NAME} characters",
-            }
+            },
+            {
+                "rule": "!has(self.spec.overflow) || self.spec.overflow.forPoolRef.name != self.metadata.name",
+                "message": "`spec.overflow.forPoolRef` must not be this pool itself",
+            },
         ],
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of this schema."},

@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 from pydantic import ValidationError
 
-from pool_operator.api.models import LONGEST_NAME, ProcessingPoolSpec
+from pool_operator.api.models import LONGEST_NAME, ProcessingPoolSpec, helps_itself
 from pool_operator.api.sentences import sentence
 from pool_operator.names import GROUP, KIND, VERSION
 
@@ -59,7 +59,10 @@ def read_pool(text: str) -> tuple[PoolMetadata, ProcessingPoolSpec]:
     metadata = _metadata(raw.get("metadata"))
     if not isinstance(raw.get("spec"), dict):
         raise PoolFileError("spec: is missing; write the pool's settings under it")
-    return metadata, strict(raw["spec"])
+    spec = strict(raw["spec"])
+    if spec.overflow is not None and spec.overflow.for_pool_ref.name == metadata.name:
+        raise PoolFileError(f"spec.{helps_itself(metadata.name)}")
+    return metadata, spec
 
 
 def strict(spec: dict[str, Any]) -> ProcessingPoolSpec:

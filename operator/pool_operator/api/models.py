@@ -169,6 +169,11 @@ RULES: Final[list[JsonDict]] = [
 ]
 
 
+def helps_itself(name: str) -> str:
+    """The sentence for a pool that overflows for itself; only the whole object shows it."""
+    return f"overflow.forPoolRef: '{name}' is this pool itself; name the pool that it is to help out"
+
+
 class ProcessingPoolSpec(Model):
     """Spec of a pool: queues + workers + rules."""
 

@@ -32,6 +32,7 @@ from pool_operator.runtime.specs import followed_spec
 
 log = logging.getLogger(__name__)
 EMBEDDED_SECRET: Final = "embedded"  # noqa: S105 - a name
+ALONE: Final = "spec.overflow (a run has one pool, so this one works alone)"
 DEFAULT_COMMAND: Final = ("processingpool", "worker")
 
 
@@ -86,8 +87,12 @@ async def local_pool(key: PoolKey, spec: ProcessingPoolSpec, options: LocalOptio
 
 def _followed(asked: ProcessingPoolSpec) -> tuple[ProcessingPoolSpec, WorkerTemplate]:
     """The spec and the template as they are followed here, judged before anything is started."""
+    alone = asked.overflow is not None
+    asked = asked.model_copy(update={"overflow": None})
     spec = with_memory_limit(asked, _ram_bytes())
     template = read_template(spec)
+    if alone:
+        template = replace(template, ignored=(ALONE, *template.ignored))
     if not template.command:
         template = replace(template, command=DEFAULT_COMMAND)
     path = (base_environment(os.environ, cores=1, replicas=1) | dict(template.environment))["PATH"]

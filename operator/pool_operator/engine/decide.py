@@ -168,7 +168,7 @@ def _explain(
         reason = Reason.STABILIZING
         kept = number(steady.replicas, "replica")
         parts.append(f"{kept} stay while the scale-down window of {spec.scale_down_window_seconds:g} s runs")
-    return reason, "; ".join(part for part in (*parts, bound(spec, fleet, gated, limited, limits)) if part)
+    return reason, "; ".join(part for part in (*parts, bound(spec, observed, fleet, gated, limited, limits)) if part)
 
 
 def _reason(observed: Observed, demand: Demand, wish: Wish, gated: Gated, limited: Limited) -> Reason:

@@ -215,6 +215,7 @@ class Observed:
     ended: tuple[Ended, ...] = ()  # runs that ended lately, oldest first; those up to Memory.cursor are known already
     out_of_memory_at: float | None = None  # when a replica was last killed for memory
     primary: Primary | None = None  # of an overflow pool: the pool it helps out; None: not seen yet
+    primary_missing: str = ""  # the sentence that says that there is no such pool, "" if there is
 
 
 # --- what is decided ----------------------------------------------------------------------------------------------

@@ -60,16 +60,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.1f} h"
 
 
-def bound(spec: PoolSpec, fleet: Fleet, gated: Gated, limited: Limited, limits: Limits) -> str:
+def bound(spec: PoolSpec, observed: Observed, fleet: Fleet, gated: Gated, limited: Limited, limits: Limits) -> str:
     """How limits changed the wish; "" if none did. Of what runs on beside the goal both are told."""
     if limited.limited_by is None and limited.goal_by is None:
         return ""
     running = f"{number(fleet.busy, 'replica')} with running jobs may finish them"
-    parts = [_goal_bound(spec, gated, limited, limits), running if limited.limited_by is Limit.RUNNING else ""]
+    parts = [
+        _goal_bound(spec, observed, gated, limited, limits),
+        running if limited.limited_by is Limit.RUNNING else "",
+    ]
     return "; ".join(part for part in parts if part)
 
 
-def _goal_bound(spec: PoolSpec, gated: Gated, limited: Limited, limits: Limits) -> str:
+def _goal_bound(spec: PoolSpec, observed: Observed, gated: Gated, limited: Limited, limits: Limits) -> str:
     bounds = limits.bounds
     match limited.goal_by:
         case Limit.MINIMUM:
@@ -89,6 +92,8 @@ def _goal_bound(spec: PoolSpec, gated: Gated, limited: Limited, limits: Limits) 
         case Limit.THRESHOLD:
             verb = "rises" if gated.direction is Direction.UP else "falls"
             return f"nothing {verb}: no threshold of spec.scaling.thresholds with direction {gated.direction} has held long enough"
+        case Limit.OVERFLOW if observed.primary_missing:
+            return observed.primary_missing
         case Limit.OVERFLOW if gated.blind:
             return "the pool that this one helps out was not seen lately: what is there stays"
         case Limit.OVERFLOW:

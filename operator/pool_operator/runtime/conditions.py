@@ -85,6 +85,8 @@ def _active(facts: Facts) -> Verdict:
         # the decision's sentence has counts that change all the time; a condition holds still
         message = decision.message if reason is None else f"spec.mode is {facts.mode}"
         return ("False", str(reason or decision.reason), message)
+    if facts.observed.primary_missing:
+        return ("False", str(Reason.HOLD_UNKNOWN), facts.observed.primary_missing)
     if decision.reason in HOLDING or isinstance(facts.observed.reading, Unknown):
         return ("False", str(decision.reason), decision.message)
     return _true("replicas follow the work")
@@ -94,6 +96,12 @@ def _limited(facts: Facts) -> Verdict:
     limit = facts.decision.limited_by
     if limit is None:
         return ("False", str(ConditionReason.OK), "no limit binds")
+    if limit is Limit.OVERFLOW and facts.observed.primary is None:
+        return (
+            "True",
+            str(limit),
+            facts.observed.primary_missing or "the pool of spec.overflow.forPoolRef is not seen",
+        )
     return ("True", str(limit), LIMITS[limit])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pool_contract.scripts import PoolState
-from pool_operator.api.models import ProcessingPoolSpec
+from pool_operator.api.models import ProcessingPoolSpec, helps_itself
 from pool_operator.backends.base import BackendView, PoolObject, Problem
 from pool_operator.engine.slots import slots_of
 from pool_operator.engine.types import Decision, Observed, PoolSpec, Primary, Reading, ReplicaPhase, Unknown
@@ -68,6 +68,7 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
     if queue_problem is not None:
         reading = Unknown(since=now if since is None else since, why=queue_problem.message)
     slots = slots_of(spec, entry.memory.learned) if spec else 1
+    helped = store.helped(entry)
     observed = Observed(
         reading=reading,
         replicas=seen_replicas(view.replicas, known, slots=slots, suspects=suspects, marks=marks, skew_seconds=skew),
@@ -77,7 +78,8 @@ def look(entry: Entry, store: Store, view: BackendView, now: float) -> Scene | N
         refused=view.refused,
         ended=entry.endpoint.ended_runs(pool.uid, entry.memory.cursor) if entry.endpoint is not None else (),
         out_of_memory_at=view.out_of_memory_at,
-        primary=_primary(entry, store),
+        primary=helped.offered if helped else None,
+        primary_missing=_missing(entry) if helped is None else "",
     )
     return Scene(
         pool=pool,
@@ -107,6 +109,8 @@ def _spec(entry: Entry, store: Store) -> tuple[PoolSpec | None, Problem | None]:
         return spec, Problem(reason=ConditionReason.SPEC_INVALID, message="the spec cannot be read")
     if isinstance(found, Problem):
         return None, found
+    if entry.helps == pool.key:
+        return spec, Problem(reason=ConditionReason.SPEC_INVALID, message=f"spec.{helps_itself(pool.key.name)}")
     if (shared := store.sharing(entry)) is not None:
         other, queue = shared
         message = (
@@ -152,9 +156,14 @@ def offer(decision: Decision, observed: Observed) -> Primary:
     return Primary(limited_by=limited_by, slots=sum(one.slots for one in active), at=decision.at)
 
 
-def _primary(entry: Entry, store: Store) -> Primary | None:
-    helped = store.helped(entry)
-    return helped.offered if helped else None
+def _missing(entry: Entry) -> str:
+    """The sentence for a pool that overflows for one that there is not; "" for one that overflows for none."""
+    if entry.helps is None:
+        return ""
+    return (
+        f"spec.overflow.forPoolRef '{entry.helps.name}': there is no such pool in namespace {entry.helps.namespace}: "
+        "this pool holds"
+    )
 
 
 def _without_helpers(reading: Reading, entry: Entry, store: Store, seen: Seen) -> Reading:
