@@ -98,6 +98,12 @@ WRONG = {
     ("minReplicas: 0", "overflow: {forPool: gpu}"): (
         "spec.overflow.forPool: is not a field of a pool; did you mean 'forPoolRef'?"
     ),
+    ("minReplicas: 0", "overflow: {forPoolRef: {name: speech}}"): (
+        "spec.overflow.forPoolRef: 'speech' is this pool itself; name the pool that it is to help out"
+    ),
+    ("minReplicas: 0", 'budget: {pricePerReplicaHour: "0,69"}'): (
+        "spec.budget.pricePerReplicaHour: '0,69': is no amount of money; write it like \"0.69\""
+    ),
     ("[{name: default}]", "[]"): "spec.queues: a list: must have at least 1 item; correct it",
     ("[{name: default}]", "default"): "spec.queues: 'default': must be a list; correct it",
     ("[{name: default}]", "[{name: a}, {name: a}]"): "spec.queues: 'a' stands there twice; remove one",

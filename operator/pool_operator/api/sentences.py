@@ -8,6 +8,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from pool_operator.api.money import MONEY_PATTERN
 from pool_operator.api.quantity import QUANTITY_PATTERN
 
 LONGEST_VALUE: Final = 60
@@ -55,6 +56,8 @@ def sentence(error: ValidationError, model: type[BaseModel], root: str = "spec")
         return f"{where}{': ' if first['loc'] else '.'}{first['ctx']['error']}"
     if kind == "string_pattern_mismatch" and first["ctx"]["pattern"] == QUANTITY_PATTERN:
         return f"{where}: {_shown(value)}: is not a quantity; write it like 1500Mi or 8Gi"
+    if kind == "string_pattern_mismatch" and first["ctx"]["pattern"] == MONEY_PATTERN:
+        return f'{where}: {_shown(value)}: is no amount of money; write it like "0.69"'
     hint = "; put it in quotes" if kind == "string_type" and isinstance(value, (int, float)) else ""
     return f"{where}: {_shown(value)}: {plain(first['msg'])}{hint or '; correct it'}"
 
