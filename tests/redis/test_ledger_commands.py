@@ -14,6 +14,7 @@ from pool_contract import keys, ledger
 from pool_contract.local import state_folder
 from pool_contract.scripts import Scripts
 from pool_operator.cli import COMMANDS
+from pool_operator.cli.ledger_command import told
 from pool_operator.engine.record import Recording
 from pool_operator.runtime.tape import about
 from pool_operator.simulate.trace import read
@@ -198,6 +199,29 @@ def test_a_gap_is_told(call, tmp_path):
     assert out.startswith("40 decisions, all bit-equal")
     assert "not recorded: 9 decisions in 1 gap, such as: Redis is away" in out
     assert "9 decisions after it not recorded: Redis is away" in well(call("explain", "gap.jsonl", "--last", "99"))
+
+
+def test_a_gap_of_which_nobody_counted_the_decisions_is_told_so(call, tmp_path):
+    life = RecordedPool(1).run(20)
+    life.recording.lost(since=life.now, until=life.now + 5, steps=0, why="Redis is away")
+    life.run(20)
+    ledger.write_file(tmp_path / "gap.jsonl", life.flush())
+    unknown = "an unknown number of decisions"
+    assert f"not recorded: {unknown} in 1 gap, such as: Redis is away" in well(call("replay", "gap.jsonl"))
+    assert f"{unknown} after it not recorded: Redis is away" in well(call("explain", "gap.jsonl", "--last", "99"))
+    life.recording.lost(since=life.now, until=life.now + 5, steps=9, why="Redis is away")
+    life.run(20)
+    ledger.write_file(tmp_path / "gap.jsonl", life.records)
+    assert "not recorded: at least 9 decisions in 2 gaps" in well(call("replay", "gap.jsonl"))
+
+
+def test_a_sentence_that_held_for_a_while_says_that_it_is_the_first(call, file):
+    found = json.loads(well(call("explain", file, "--last", "99", "--json")))
+    longest = max(found, key=lambda one: one["calls"])
+    assert longest["calls"] > 1
+    out = well(call("explain", file, "--at", repr(longest["last_at"])))
+    moments = [told(longest[name]) for name in ("at", "last_at")]
+    assert f"times alike: the sentence is of the first time, at {moments[0]}; the last was at {moments[1]}" in out
 
 
 def test_other_settings_are_simulated_beside_what_was(call, file, tmp_path):

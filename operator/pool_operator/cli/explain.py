@@ -16,7 +16,7 @@ from rich.table import Table
 from pool_client.connect import Parser
 from pool_client.errors import ClientError
 from pool_operator.app.ledger_place import LedgerPlace, add_place
-from pool_operator.cli.ledger_command import nothing, plural, run_command, time_of, told
+from pool_operator.cli.ledger_command import lost_decisions, nothing, plural, run_command, time_of, told
 from pool_operator.engine.checkpoint import to_data
 from pool_operator.engine.record import Call, Checkpoint, Entry, Gap, changes_something, read_records
 from pool_operator.engine.types import Decision
@@ -73,7 +73,7 @@ def explain(entries: Iterable[Entry], *, at: float | None, last: int) -> list[Ex
             about = dict(entry.about)
         elif isinstance(entry, Gap):
             if kept:
-                kept[-1].gap = f"{plural(entry.steps, 'decision')} after it not recorded: {entry.why}"
+                kept[-1].gap = f"{lost_decisions((entry,))} after it not recorded: {entry.why}"
         elif entry.decision is not None and not _repeats(kept, entry):
             kept.append(Explained(decision=entry.decision, last_at=entry.at, about=about))
         elif kept:
@@ -95,7 +95,12 @@ def _print(console: Console, pool: str, one: Explained) -> None:
     console.print(f"{pool}  {told(decision.at)}  {plural(decision.replicas, 'replica')}{bound}", style="bold")
     console.print(f"{decision.reason}: {decision.message}", highlight=False)
     if one.calls > 1:
-        console.print(f"decided {one.calls:,} times alike, last at {told(one.last_at)}", style="dim", highlight=False)
+        console.print(
+            f"decided {one.calls:,} times alike: the sentence is of the first time, at {told(decision.at)}; "
+            f"the last was at {told(one.last_at)}",
+            style="dim",
+            highlight=False,
+        )
     if one.gap:
         console.print(one.gap, style="yellow", highlight=False)
     for title, rows in _tables(decision):

@@ -17,6 +17,7 @@ from pool_client.trouble import trouble
 from pool_contract.ledger import LedgerError
 from pool_operator.app.ledger_place import LedgerPlace, find_ledger
 from pool_operator.engine.checkpoint import UnreadableError
+from pool_operator.engine.record import Gap
 
 LATEST_SECONDS: Final = 253_402_300_800.0  # the year 10000
 
@@ -95,6 +96,14 @@ def told(at: float, zone: tzinfo | None = None) -> str:
 
 def plural(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def lost_decisions(gaps: Sequence[Gap]) -> str:
+    """How many were not recorded; a gap of 0 is one of which nobody counted them."""
+    counted = sum(gap.steps for gap in gaps)
+    if all(gap.steps for gap in gaps):
+        return plural(counted, "decision")
+    return f"at least {plural(counted, 'decision')}" if counted else "an unknown number of decisions"
 
 
 def span(seconds: float | None) -> str:

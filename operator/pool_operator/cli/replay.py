@@ -22,6 +22,7 @@ from pool_operator.app.workload import workload
 from pool_operator.cli.ledger_command import (
     NothingRecordedError,
     amount,
+    lost_decisions,
     nothing,
     plural,
     run_command,
@@ -112,8 +113,7 @@ def _again(place: LedgerPlace, entries: Sequence[Entry]) -> int:
     print(f"{plural(number, 'decision')}, all bit-equal ({place.pool}, {told(first)} – {told(last)})")
     gaps = [entry for entry in entries if isinstance(entry, Gap)]
     if gaps:
-        lost = sum(gap.steps for gap in gaps)
-        print(f"not recorded: {plural(lost, 'decision')} in {plural(len(gaps), 'gap')}, such as: {gaps[0].why}")
+        print(f"not recorded: {lost_decisions(gaps)} in {plural(len(gaps), 'gap')}, such as: {gaps[0].why}")
     return 0
 
 
