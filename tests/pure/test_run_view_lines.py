@@ -10,6 +10,7 @@ from rich.console import Console
 from pool_operator.app.local_record import Change
 from pool_operator.app.picture import PoolPicture, QueueRow, ReplicaRow, RunningJob
 from pool_operator.cli.run_view import PlainLines, RunView, money, render, seconds, short, status_lines
+from pool_operator.names import Reason
 
 AT = 1_800_000_000.0
 QUEUE = QueueRow(name="speech", waiting=3, running=1, scheduled=0, finished=7, failed=0, oldest_wait_seconds=42.0)
@@ -69,6 +70,25 @@ def test_plain_lines_say_each_thing_once_and_counts_only_now_and_then():
     assert lines.of(soon) == []
     later = replace(VIEW, picture=replace(PICTURE, at=AT + 3, queues=(replace(QUEUE, waiting=0, failed=1),)))
     assert lines.of(later)[0].endswith("0 waiting, 1 running, 7 finished, 1 failed; replicas 3 (1 ready), wanted 4")
+
+
+def test_why_work_waits_is_told_once_each_time_that_the_reason_changes():
+    lines = PlainLines()
+    lines.of(VIEW)
+    held = replace(VIEW, reason=Reason.PRIMARY_KEEPS_UP, decision="the pool that this one helps out keeps up")
+    assert [line.partition(" ")[2] for line in lines.of(held)] == [
+        "PrimaryKeepsUp: the pool that this one helps out keeps up"
+    ]
+    assert lines.of(replace(held, decision="other counts")) == []
+    idle = replace(PICTURE, queues=(replace(QUEUE, waiting=0),))
+    assert lines.of(replace(held, picture=idle, reason=Reason.BUDGET_EXHAUSTED)) == []
+    assert lines.of(replace(held, reason=Reason.WORK_WAITING)) == []
+    assert len(lines.of(held)) == 1
+    assert len(lines.of(replace(held, reason=Reason.DRY_RUN))) == 1
+    less = replace(CHANGE, before=4, after=1, reason="BudgetExhausted", message="no money")
+    assert [line.partition(" ")[2] for line in lines.of(replace(held, reason=less.reason, changes=(CHANGE, less)))] == [
+        "4 -> 1 replicas, BudgetExhausted: no money"
+    ]
 
 
 def test_a_problem_is_told_when_it_comes_and_again_when_it_comes_back():

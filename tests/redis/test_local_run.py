@@ -62,6 +62,19 @@ def test_the_next_run_goes_on_with_what_this_one_has_learned_and_spent(tmp_path)
         assert report["spend"]["day"] >= learned.spend.day_amount
 
 
+def test_a_run_that_starts_nothing_says_why_once(valkey, tmp_path):
+    with machine(tmp_path, port=valkey.port, mode="Paused") as it, valkey.client() as redis:
+        process = it.start("--plain")
+        until(lambda: "wanted 0" in it.log(), "it looks")
+        enqueue(redis, "work", 0.1)
+        until(lambda: "Paused: spec.mode is Paused" in it.log(), "it says why")
+        enqueue(redis, "work", 0.1)
+        until(lambda: "2 waiting" in it.log(), "it goes on")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert it.log().count("Paused: spec.mode is Paused") == 1
+
+
 def test_stopped_midway_it_hands_running_jobs_back_and_the_next_run_finishes_each_once(tmp_path):
     with machine(tmp_path, maxReplicas=2) as it:
         first = it.start("--grace-seconds", "1")

@@ -21,7 +21,7 @@ from pool_operator.backends.local.replica import Cause
 from pool_operator.cli.run_view import PlainLines, RunView, farewell, render
 from pool_operator.engine.spec import pool_spec
 from pool_operator.engine.types import PoolSpec
-from pool_operator.names import Profile
+from pool_operator.names import Mode, Profile, Reason
 from pool_operator.runtime.spending import Purse, counted_on, purses
 from pool_operator.telemetry.logs import TextFormatter
 
@@ -127,6 +127,7 @@ def run_view(it: LocalPool, picture: PoolPicture, *, ending: bool = False) -> Ru
         starting=sum(one.id not in seen for one in it.backend.alive),
         max_replicas=spec.max_replicas,
         decision=record.decision.message if record.decision else "",
+        reason=_reason(it),
         changes=record.changes,
         problems=tuple(record.problems.values()),
         replica_seconds=spent,
@@ -136,6 +137,14 @@ def run_view(it: LocalPool, picture: PoolPicture, *, ending: bool = False) -> Ru
         purses=money_left(it),
         ending=ending,
     )
+
+
+def _reason(it: LocalPool) -> Reason | None:
+    """Of the last decision; of one that is not acted on, that it is not."""
+    decision, spec = it.record.decision, it.pool.spec
+    if decision is None:
+        return None
+    return Reason.DRY_RUN if spec is not None and spec.mode is Mode.DRY_RUN else decision.reason
 
 
 def money_left(it: LocalPool) -> tuple[Purse, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -14,12 +15,28 @@ from rich.text import Text
 from pool_client.states import printable
 from pool_operator.app.local_record import Change
 from pool_operator.app.picture import PoolPicture, QueueRow, ReplicaRow, RunningJob
+from pool_operator.names import Reason
 from pool_operator.runtime.spending import Purse
 
 SHOWN_CHANGES = 5
 SHOWN_REPLICAS = 24
 BAR = 10
 COUNTS_SECONDS = 2.0
+HELD: Final = frozenset(
+    {
+        Reason.AT_MAXIMUM,
+        Reason.BUDGET_EXHAUSTED,
+        Reason.CAPACITY_SHORT,
+        Reason.DRY_RUN,
+        Reason.HOLD_CONTRADICTION,
+        Reason.HOLD_UNKNOWN,
+        Reason.INVALID,
+        Reason.PAUSED,
+        Reason.PRIMARY_KEEPS_UP,
+        Reason.THRESHOLD_NOT_MET,
+    }
+)
+"""Why waiting work gets no replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +48,7 @@ class RunView:
     starting: int = 0  # processes that have not reported yet
     max_replicas: int = 0
     decision: str = ""
+    reason: Reason | None = None  # of the decision
     changes: Sequence[Change] = ()
     problems: Sequence[str] = ()
     replica_seconds: float = 0.0
@@ -161,6 +179,7 @@ class PlainLines:
 
     def __init__(self) -> None:
         self._changes = 0
+        self._held: Reason | None = None
         self._counts = ""
         self._counts_at = float("-inf")
         self._problems: tuple[str, ...] = ()
@@ -168,6 +187,7 @@ class PlainLines:
     def of(self, view: RunView) -> list[str]:
         """Lines for this frame, maybe none."""
         lines = [f"{_clock(one.at)} {_change(one)}" for one in view.changes[self._changes :]]
+        lines += self._holding(view, view.changes[self._changes :])
         self._changes = len(view.changes)
         fresh = dict.fromkeys(one for one in view.problems if one not in self._problems)
         lines += [f"{_clock(view.picture.at)} ! {one}" for one in fresh]
@@ -177,6 +197,15 @@ class PlainLines:
             self._counts, self._counts_at = counts, view.picture.at
             lines.append(f"{_clock(view.picture.at)} {counts}")
         return lines
+
+    def _holding(self, view: RunView, told: Sequence[Change]) -> list[str]:
+        """Why work waits, once each time that the reason changes, unless a change of replicas has just said it."""
+        if not any(one.waiting for one in view.picture.queues):
+            return []
+        before, self._held = self._held, view.reason if view.reason in HELD else None
+        if self._held in {None, before} or any(view.reason == one.reason for one in told):
+            return []
+        return [f"{_clock(view.picture.at)} {view.reason}: {view.decision}"]
 
 
 def counts_line(view: RunView) -> str:
