@@ -171,6 +171,16 @@ def test_what_time_moves_it_wakes_up_for(draw):
             assert decide(pool, observed, memory, NOW + at)[0].replicas == first.replicas
 
 
+def test_a_minimum_that_is_above_what_is_needed_does_not_end_the_looking():
+    """Work that waits may come to need more than the minimum; a maximum that binds already, it cannot pass."""
+    pool = spec(min_replicas=3, wait_value=0.1, target_wait_seconds=600.0)
+    memory = Memory(cold_starts=ColdStarts(mean_seconds=145.0, samples=9))
+    busy = [replica(claims=1, runs=(Run(NOW - 10.0),)) for _ in range(2)]
+    observed = seen(reading(3, 2, oldest_wait_seconds=70.0), *busy)
+    assert decide(pool, observed, memory, NOW)[0].wake_at is not None
+    assert decide(replace(pool, min_replicas=0, max_replicas=1), observed, memory, NOW)[0].wake_at is None
+
+
 @pytest.mark.parametrize("back", [5.0, 3600.0, 86_400.0])
 def test_a_clock_that_is_set_back_holds_nothing_up(back):
     """A window, thresholds, and the next look at what the cluster gives: each runs on from there."""

@@ -10,6 +10,7 @@ because a frozen one takes three times as long to make; nobody changes them all 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from pool_operator.engine.allowance import allowance
 from pool_operator.engine.capacity import capacity_wake_at, room
@@ -30,6 +31,10 @@ from pool_operator.engine.wake import wake_at
 from pool_operator.engine.window import Stabilised, stabilise
 from pool_operator.engine.wording import bound, number, ready, short, work
 from pool_operator.names import Limit, Mode, Reason
+
+
+LIFTS_OR_NOTHING: Final = frozenset({None, Limit.MINIMUM, Limit.SCHEDULE})
+"""Limits under which a growing wish still makes a difference."""
 
 
 def decide(spec: PoolSpec, observed: Observed, memory: Memory, now: float) -> tuple[Decision, Memory]:
@@ -115,7 +120,7 @@ def _follow(
                     reading,
                     demand,
                     wish,
-                    may_rise=limited.limited_by is None,
+                    may_rise=limited.limited_by in LIFTS_OR_NOTHING,
                     cold_seconds=cold_seconds,
                     now=now,
                 ),
