@@ -32,7 +32,6 @@ from pool_operator.engine.window import Stabilised, stabilise
 from pool_operator.engine.wording import bound, number, ready, short, work
 from pool_operator.names import Limit, Mode, Reason
 
-
 LIFTS_OR_NOTHING: Final = frozenset({None, Limit.MINIMUM, Limit.SCHEDULE})
 """Limits under which a growing wish still makes a difference."""
 
