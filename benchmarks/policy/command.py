@@ -10,18 +10,21 @@ from pathlib import Path
 
 from benchmarks.policy import check, hints, metrics, quick, report
 from benchmarks.policy.judge import COLD_STARTS, WORTHS, judge
-from benchmarks.policy.metrics import CLAIRVOYANT, DEFAULT_WAIT_VALUE, OURS, Results
+from benchmarks.policy.metrics import CLAIRVOYANT, DEFAULT_WAIT_VALUE, OURS, Place, Results, Row
 from benchmarks.policy.runs import Task, names_of, run_all
 from pool_operator.simulate.peers import PEERS
 from pool_operator.simulate.trace import TraceError
 
+SETTINGS = (0.05, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+"""Of v, run everywhere: the profiles' three and the matching ones of J among them."""
 # fmt: off
-SETTINGS = (
-    0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.4, 2.0,
-    2.8, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0, 40.0, 50.0, 64.0,
+FINER = (
+    0.02, 0.03, 0.07, 0.15, 0.2, 0.4, 0.5, 0.7, 1.4, 2.8, 5.0, 6.0, 10.0, 12.0, 20.0, 24.0, 40.0, 50.0,
+    96.0, 128.0, 192.0, 256.0, 384.0, 512.0, 1000.0,
 )
 # fmt: on
-"""Of v, 28 of them: evenly spread by ratio, the profiles' three and the matching ones of J among them."""
+"""Run only where they can still decide a cell: between a setting that is cheap enough and one that is quick enough."""
+ROUNDS = 5
 SLOTS = (1, 2)
 
 
@@ -49,6 +52,8 @@ def _compare(found: argparse.Namespace) -> int:
     if found.check:
         return check.run(found.check, rows)
     results = Results(rows)
+    if not found.wait_value:
+        results = _refined(found, rows)
     cells = metrics.cells(results)
     lines = judge(results, cells)
     asked = (found.trace, found.against, found.cold_start, found.slots, found.wait_value)
@@ -59,6 +64,30 @@ def _compare(found: argparse.Namespace) -> int:
         print("this is not the whole comparison (six traces, every setting): nothing is judged by it")
         return 0
     return 1 if any(line.holds is False for line in lines) else 0
+
+
+def _refined(found: argparse.Namespace, rows: list[Row]) -> Results:
+    """With finer settings of v where a cell is not covered by the coarse ones yet, half-way each time."""
+    results, done = Results(rows), set[tuple[Place, float]]()
+    for _ in range(ROUNDS):
+        wanted = {one for one in metrics.undecided(results, FINER) if one not in done}
+        if not wanted:
+            break
+        done |= wanted
+        tasks = [
+            Task(
+                traces=found.traces,
+                trace=place.trace,
+                cold_start_seconds=place.cold_start_seconds,
+                slots=place.slots,
+                policy=OURS,
+                wait_value=value,
+            )
+            for place, value in sorted(wanted)
+        ]
+        rows = rows + run_all(tasks, found.processes)
+        results = Results(rows)
+    return results
 
 
 def _tasks(found: argparse.Namespace) -> list[Task]:

@@ -121,6 +121,30 @@ def _cell(place: Place, peer: Row, ours: Sequence[Row]) -> Cell:
     )
 
 
+def undecided(results: Results, finer: Sequence[float]) -> set[tuple[Place, float]]:
+    """Settings that may still cover a cell: between the dearest that is cheap enough and the first that is quick enough.
+
+    Both sides move with v: a larger one waits less and costs more. Of several in between, the middle one.
+    """
+    found = set()
+    for place in results.places():
+        rows = sorted(results.ours[place], key=lambda row: row.wait_value or 0.0)
+        for peer in results.peers[place]:
+            for slack_seconds, slack in ((0.0, 0.0), (P95_SLACK_SECONDS, GPU_SLACK)):
+                cheap = [one.gpu_hours <= peer.gpu_hours * (1 + slack) for one in rows]
+                quick = [one.p95_seconds <= peer.p95_seconds + slack_seconds for one in rows]
+                if any(one and two for one, two in zip(cheap, quick, strict=True)):
+                    continue
+                low = max((row.wait_value or 0.0 for row, holds in zip(rows, cheap, strict=True) if holds), default=0.0)
+                high = min(
+                    (row.wait_value or 0.0 for row, holds in zip(rows, quick, strict=True) if holds), default=math.inf
+                )
+                between = [value for value in finer if low < value < high]
+                if between:
+                    found.add((place, between[len(between) // 2]))
+    return found
+
+
 def share(found: Sequence[bool]) -> float:
     return sum(found) / len(found) if found else math.nan
 
@@ -198,8 +222,14 @@ class LeftOut(NamedTuple):
     hindsight: float
 
 
+def common_settings(results: Results, places: Sequence[Place]) -> list[float]:
+    """Settings of v that were run at each of these places."""
+    values = [{one.wait_value for one in results.ours[place] if one.wait_value is not None} for place in places]
+    return sorted(set.intersection(*values)) if values else []
+
+
 def leave_one_out(results: Results, places: Sequence[Place], worth: float) -> list[LeftOut]:
-    settings = sorted({one.wait_value for place in places for one in results.ours[place] if one.wait_value is not None})
+    settings = common_settings(results, places)
     found = []
     for left_out in places:
         others = [place for place in places if place.trace != left_out.trace]
@@ -222,7 +252,7 @@ def covered_when_left_out(results: Results, found: Sequence[Cell]) -> float:
 
 def _still_covered(results: Results, left_out: Cell, group: Sequence[Cell]) -> bool:
     others = [cell for cell in group if cell.place.trace != left_out.place.trace]
-    settings = sorted(one.wait_value or 0.0 for one in results.ours[left_out.place])
+    settings = common_settings(results, [cell.place for cell in group])
 
     def standing(v: float) -> tuple[int, float]:
         rows = [(results.at(cell.place, v), cell.peer) for cell in others]

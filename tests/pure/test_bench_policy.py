@@ -63,6 +63,29 @@ def test_any_setting_may_cover_a_peer_and_the_nearest_is_the_cheapest_that_is_as
     assert cell.nearest.wait_value == 2.0
 
 
+def test_finer_settings_are_tried_between_one_that_is_cheap_and_one_that_is_quick():
+    ours = [
+        row(wait_value=0.1, p95=100, gpu=9),
+        row(wait_value=2.0, p95=60, gpu=10),
+        row(wait_value=16.0, p95=20, gpu=14),
+    ]
+    finer = (0.02, 0.5, 1.0, 4.0, 8.0, 64.0)
+
+    def undecided(peer):
+        return {value for _, value in metrics.undecided(Results([*ours, peer]), finer)}
+
+    assert undecided(row("covered", p95=70, gpu=11)) == set()
+    assert undecided(row("between", p95=80, gpu=9.5)) == {1.0}
+    assert undecided(row("cheaper than all", p95=200, gpu=5)) == {0.02}
+    assert undecided(row("quicker than all", p95=0, gpu=50)) == {64.0}
+
+
+def test_settings_that_were_run_everywhere_are_what_is_left_out_of():
+    other = Place("other", 60.0, 1)
+    ours = [row(wait_value=v) for v in (1.0, 2.0, 5.0)] + [row(wait_value=v, trace="other") for v in (1.0, 2.0)]
+    assert metrics.common_settings(Results(ours), [HERE, other]) == [1.0, 2.0]
+
+
 def test_where_none_is_as_quick_the_quickest_is_the_nearest():
     ours = [row(wait_value=2.0, p95=60, gpu=10), row(wait_value=16.0, p95=20, gpu=14)]
     (cell,) = metrics.cells(Results([*ours, row("wpa", p95=0, gpu=50)]))
