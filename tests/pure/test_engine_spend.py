@@ -191,15 +191,38 @@ def test_the_next_day_it_goes_on_by_itself():
 def test_near_the_soft_limit_as_many_go_on_as_can_be_paid_for_one_more_job_each():
     """9.60 are spent, a job of 20 min costs 0.12 at 0.36 an hour: three and a third are left."""
     memory = spent(9.60, runs=1200.0)
-    assert decided(memory, price=0.36, budget=DAILY).replicas == 4
+    assert decided(memory, price=0.36, budget=DAILY).replicas == 3, "a fourth start would be paid for a third of a job"
+    there = [replica(f"r{one}") for one in range(5)]
+    assert decided(memory, *there, price=0.36, budget=DAILY).replicas == 4, "their starts are paid"
     running = [busy(600) for _ in range(3)]  # will cost 0.18 more, of which 1.8 jobs are left
     found = decided(memory, *running, price=0.36, budget=DAILY)
     assert (found.replicas, len(found.drain)) == (3, 1)
 
 
+def test_a_replica_starts_only_if_its_start_and_a_usual_job_are_paid():
+    """A start of 60 s and a job of 120 s cost 18: with 4 a day each day would pay for most of a start."""
+    small = decided(spent(0.0), price=360.0, budget={"daily_soft": 4.0})
+    assert (small.replicas, small.reason, small.limited_by) == (0, Reason.BUDGET_EXHAUSTED, Limit.BUDGET)
+    assert small.message.endswith(
+        "spec.budget.daily.soft 4 is less than what one cold start of 60 s and one usual job of 2 min cost (18): "
+        "no replica starts until it is raised"
+    )
+    assert decided(spent(0.0), price=360.0, budget={"daily_soft": 18.0}).replicas == 1
+    late = decided(spent(1.0), price=360.0, budget={"daily_soft": 18.0})
+    assert (late.replicas, "pays for no more work until" in late.message) == (0, True)
+
+
+def test_before_the_first_job_has_ended_its_guess_keeps_nothing_from_starting():
+    unlearned = replace(spent(0.0), run_times=RunTimes())
+    assert decided(unlearned, price=360.0, budget={"daily_soft": 8.0}).replicas == 1
+    assert decided(unlearned, price=360.0, budget={"daily_soft": 4.0}).replicas == 0
+
+
 def test_minimum_keeps_the_minimum_at_the_soft_limit_and_pause_does_not():
     kept = decided(spent(10.0), budget=DAILY | {"on_exhausted": OnExhausted.MINIMUM}, min_replicas=2)
     assert (kept.replicas, kept.limited_by) == (2, Limit.BUDGET)
+    assert "daily.soft 10 pays for no more work until 2026-11-11 00:00 (UTC); " in kept.message
+    assert kept.message.endswith("; spec.budget.onExhausted Minimum keeps 2")
     assert decided(spent(10.0), budget=DAILY, min_replicas=2).replicas == 0
 
 

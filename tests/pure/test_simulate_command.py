@@ -135,6 +135,31 @@ def test_a_pool_that_is_paused_or_overflows_is_simulated_active_and_alone(trace,
     assert "never ended" not in printed.err
 
 
+@pytest.mark.parametrize(
+    ("rules", "names"),
+    [
+        ("jobs: {ratePerMinute: 5, maxConcurrent: 2}", "spec.jobs.ratePerMinute, spec.jobs.maxConcurrent"),
+        ('budget: {pricePerReplicaHour: "1", daily: {soft: "9"}}', "spec.budget"),
+        ('budget: {pricePerReplicaHour: "1"}', None),
+        ('schedules: [{name: a, start: "0 1 * * *", durationSeconds: 60, minReplicas: 1}]', "spec.schedules"),
+        ("scaling: {thresholds: [{metric: Waiting, direction: Up, value: 5}]}", "spec.scaling.thresholds"),
+    ],
+)
+def test_rules_that_only_we_keep_are_named_under_the_table_and_on_the_page(rules, names, trace, tmp_path, capsys):
+    pool = tmp_path / "pool.yaml"
+    pool.write_text(
+        "apiVersion: processingpool.dev/v1alpha1\nkind: ProcessingPool\nmetadata: {name: quick}\nspec:\n"
+        f"  queues: [{{name: quick}}]\n  maxReplicas: 5\n  {rules}\n"
+        "  template: {spec: {containers: [{name: worker, resources: {limits: {memory: 4Gi}}}]}}\n"
+    )
+    told = f"Only processingpool keeps {names}; the other policies run without."
+    assert simulate("--trace", trace, "--pool", pool, "--against", "keda", "--out", tmp_path) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "Only" in line] == ([told] if names else [])
+    assert (told in (tmp_path / "report.html").read_text()) == bool(names)
+    assert simulate("--trace", trace, "--pool", pool) == 0
+    assert "Only" not in capsys.readouterr().out
+
+
 def test_the_queues_of_a_trace_keep_the_pool_s_order(tmp_path):
     """`rest` comes first in the trace; the short urgent job overtakes it with every policy: else the mean is 1,791 s."""
     trace = tmp_path / "two.csv"
@@ -228,6 +253,16 @@ def test_only_the_page_needs_matplotlib(trace, tmp_path):
         "processingpool simulate: the Python package 'matplotlib' is not installed: "
         "pip install 'processing-pool[simulate]'\n"
     )
+
+
+def test_without_the_extra_nothing_is_simulated_and_one_sentence_says_so(trace, tmp_path):
+    for arguments in (("--trace", str(trace)), ("--scenario", "channel-backfill")):
+        run = call(tmp_path, "numpy matplotlib", "simulate", *arguments)
+        assert (run.returncode, run.stdout) == (2, "")
+        assert run.stderr == (
+            "processingpool simulate: the Python package 'numpy' is not installed: "
+            "pip install 'processing-pool[simulate]'\n"
+        )
 
 
 def test_ctrl_c_ends_a_long_run_and_gives_the_cursor_back(tmp_path):

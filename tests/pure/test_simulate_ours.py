@@ -142,6 +142,25 @@ def test_a_backfill_goes_on_day_by_day_within_its_daily_money():
     assert max(day.cost for day in result.days) == pytest.approx(10, abs=0.1)
 
 
+@pytest.mark.parametrize(("soft", "starts"), [(4.0, 0), (17.0, 1)])
+def test_money_that_pays_for_no_start_and_job_ends_the_run_and_what_never_ran_is_counted(soft, starts):
+    """A start costs 6, and a job 12; before the first job has ended only the start is known."""
+    pool = ours(budget=Budget(price_per_replica_hour=360.0, daily_soft=soft))
+
+    result = simulate(trace(*[(0.0, 120.0)] * 3), pool, terms(cold_start_seconds=60.0, price_per_replica_hour=360.0))
+
+    assert (result.unfinished, result.pod_starts) == (3 - starts, starts)
+    assert result.cost == pytest.approx(18.0 * starts, abs=0.1)
+
+
+def test_money_that_comes_again_with_the_next_month_is_waited_for():
+    pool = ours(budget=Budget(price_per_replica_hour=360.0, daily_soft=30.0, monthly_soft=30.0))
+
+    result = simulate(trace(*[(0.0, 120.0)] * 3), pool, terms(cold_start_seconds=60.0, price_per_replica_hour=360.0))
+
+    assert (result.unfinished, result.pod_starts) == (0, 2)
+
+
 def test_the_same_run_twice_is_the_same():
     jobs = trace(*((7.0 * k * k, 50 + k) for k in range(40)))
 

@@ -9,6 +9,7 @@ import re
 import signal
 
 import pytest
+from redis import Redis
 from tests.fakes.pools import pool_object
 from tests.redis.local_run import alive, enqueue, finished_runs, machine, statuses, until
 
@@ -47,6 +48,11 @@ def test_the_next_run_goes_on_with_what_this_one_has_learned_and_spent(tmp_path)
         with it.redis() as redis:
             jobs = enqueue(redis, "work", 0.2, number=9)
             until(lambda: finished_runs(redis) == dict.fromkeys(jobs, 1), "all done")
+        assert f"`processingpool status {it.file} --url`" in it.log()
+        url = it.call("status", "pool.yaml", "--url")
+        assert (url.returncode, url.stderr, url.stdout.count("\n")) == (0, "", 1)
+        with Redis.from_url(url.stdout.strip()) as producer:
+            assert producer.ping()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, it.log()
         spent = re.search(r"profile Fast; day (\d+\.\d+) of 1000 soft", it.log().splitlines()[-1])

@@ -109,6 +109,8 @@ async def run(arguments: RunArguments) -> int:
     async with local_pool(key, spec, options) as it:
         screen = Screen(it, plain=arguments.plain or not sys.stdout.isatty(), on_gone=stop.set)
         screen.introduce()
+        if it.server is not None:
+            screen.say(f"your own producers get in by the URL of `processingpool status {arguments.pool} --url`")
         try:
             began = await before(it.redis, it.prefix, names)
             jobs = submit(it, files, arguments.queue, screen.say) if files else None

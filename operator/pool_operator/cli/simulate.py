@@ -18,7 +18,7 @@ from pool_operator.api.load import PoolFileError, load_pool
 from pool_operator.cli.simulate_options import UsageError, options
 from pool_operator.engine.memory import Misfit
 from pool_operator.engine.spec import pool_spec
-from pool_operator.engine.types import WAIT_VALUE, PoolSpec, QueueSpec
+from pool_operator.engine.types import WAIT_VALUE, Budget, PoolSpec, QueueSpec
 from pool_operator.names import Mode
 from pool_operator.simulate import table
 from pool_operator.simulate.clairvoyant import no_wait
@@ -76,7 +76,11 @@ def _compare(found: argparse.Namespace) -> int:
             policies: list[Ours | Peer] = [*_ours(pool, found), *(PEERS[name]() for name in found.peers)]
             results += [_run(progress, trace, policy, terms, oracle) for policy in policies]
     _show(results)
-    write(results, [f"Simulated in virtual time with cold starts of about {terms.cold_start_seconds:g} s."])
+    notes = [f"Simulated in virtual time with cold starts of about {terms.cold_start_seconds:g} s."]
+    if found.peers and (alone := _kept_by_us_alone(spec)):
+        notes.append(alone)
+        print(alone)
+    write(results, notes)
     return 0
 
 
@@ -125,6 +129,24 @@ def _spec(path: Path | None) -> PoolSpec:
     if spec.overflow_after_seconds is not None:
         print(f"{path}: simulated alone, without the pool of spec.overflow.forPoolRef", file=sys.stderr)
     return replace(spec, mode=Mode.ACTIVE, overflow_after_seconds=None)
+
+
+def _kept_by_us_alone(spec: PoolSpec) -> str:
+    """The sentence on rules of the pool that other policies do not have; "" if there are none."""
+    fields = {
+        "jobs.ratePerMinute": spec.rate_per_minute,
+        "jobs.maxConcurrent": spec.max_concurrent,
+        "budget": spec.budget if spec.budget and _has_limits(spec.budget) else None,
+        "schedules": spec.schedules,
+        "scaling.thresholds": spec.thresholds,
+    }
+    names = ", ".join(f"spec.{name}" for name, value in fields.items() if value)
+    return f"Only {table.OURS} keeps {names}; the other policies run without." if names else ""
+
+
+def _has_limits(budget: Budget) -> bool:
+    amounts = (budget.daily_soft, budget.daily_hard, budget.monthly_soft, budget.monthly_hard)
+    return any(amount is not None for amount in amounts)
 
 
 def _ours(spec: PoolSpec, found: argparse.Namespace) -> list[Ours]:

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         found = _parser().parse_args(list(arguments[1:]))
         target = find(found)
+        if found.url:
+            print(target.url)
+            return 0
         pictures = asyncio.run(_look(target))
     except ClientError as error:
         print(f"processingpool status: {error}", file=sys.stderr)
@@ -71,5 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("pool_file", nargs="?", metavar="POOL.yaml", help="the pool (default: all on --redis-url)")
     add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="as JSON")
+    shown.add_argument("--url", action="store_true", help="only the URL of its Redis, with the password, for producers")
     return parser

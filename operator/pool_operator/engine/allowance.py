@@ -12,7 +12,8 @@ never exceeds it.
 
 A soft limit is a mark to end at, with what jobs usually cost: no more replicas go on taking jobs than the money left
 pays for one more job each, with what the running ones will still cost. The last one may end beyond the mark. With 10 a
-day, 0.36 an hour and 20 min a job, 83 jobs are paid, the 84th is begun, and the rest waits for tomorrow.
+day, 0.36 an hour and 20 min a job, 83 jobs are paid, the 84th is begun, and the rest waits for tomorrow. A new replica
+starts only if its cold start and a usual job are paid: else each day would pay for a start and stop before the job.
 
 A month without a daily soft limit is spread: a day may use twice its share of what was left when it began. 300 on the
 first of 30 days: 20; if nothing was used until the 16th, 40; on the last day, all that is left.
@@ -38,6 +39,14 @@ LOOK_SECONDS: Final = 15.0
 """Not looked at more often while the money runs out."""
 
 
+class FirstJob(NamedTuple):
+    """What a new replica costs until it has done one job, as far as that was measured."""
+
+    cold_seconds: float
+    run_seconds: float  # 0: no job has ended yet, so that one start shows how long they take
+    price: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
     """`replicas`: most that the money allows; `field`: the limit that says so; `wake_at`: when that may change."""
@@ -49,6 +58,8 @@ class Allowance:
     free: float | None = None  # money for claims; None: no hard limit
     price_per_second: float = 0.0
     wake_at: float | None = None
+    paid: int = 0  # replicas that the money pays for; onExhausted Minimum may keep more
+    too_small_for: FirstJob | None = None  # not even the whole amount pays for it
 
     def granted(self, reading: Reading, *, new_replicas: int) -> float | None:
         """`Reading.allowance_used` up to which claims may go; what is about to start needs its share before."""
@@ -65,6 +76,7 @@ class _Purse(NamedTuple):
     amount: float
     left: float
     span: Span
+    is_share: bool = False  # of a month; what is not used makes tomorrow's greater
 
 
 class _Work(NamedTuple):
@@ -85,19 +97,23 @@ def allowance(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, 
     if budget is None:
         return NONE
     price = budget.price_per_replica_hour / HOUR
-    caps: list[tuple[int, _Purse]] = []
+    caps: list[tuple[int, int, _Purse]] = []  # most replicas; those that the money pays for; which money
     free: list[float] = []
     if price > 0.0:
         run_seconds = memory.run_times.mean_seconds
         work = _work(paid(observed), spec.job_timeout_seconds, run_seconds, now)
+        first, kept = _first_job(memory, price), spec.min_replicas if budget.on_exhausted is OnExhausted.MINIMUM else 0
         for purse in _hard(budget, memory, now):
             cap, rest = _hard_cap(spec, fleet, work, purse, price, slots, now)
-            caps.append((cap, purse))
+            caps.append((cap, cap, purse))
             free.append(rest)
-        caps += [(_soft_cap(spec, work, one, price, run_seconds), one) for one in _soft(budget, memory, now)]
+        for purse in _soft(budget, memory, now):
+            cap = _soft_cap(work, purse.left / price, first, there=len(fleet.active), run_seconds=run_seconds)
+            caps.append((max(cap, kept), cap, purse))
     if not caps:
         return Allowance(free=0.0) if budget.hard else NONE  # at no price claims take nothing from it
-    cap, tightest = min(caps, key=lambda one: one[0])
+    cap, by_money, tightest = min(caps, key=lambda one: one[0])
+    hopeless = cap == 0 and not tightest.is_share and tightest.field.endswith("soft") and tightest.amount < first.price
     return Allowance(
         replicas=cap,
         field=tightest.field,
@@ -105,7 +121,9 @@ def allowance(spec: PoolSpec, observed: Observed, fleet: Fleet, memory: Memory, 
         until=tightest.span.end,
         free=min(free, default=None),
         price_per_second=price,
-        wake_at=_wake_at([purse for _, purse in caps], free, memory.spend.rate_per_hour, now),
+        wake_at=_wake_at([purse for *_, purse in caps], free, memory.spend.rate_per_hour, now),
+        paid=by_money,
+        too_small_for=first if hopeless else None,
     )
 
 
@@ -156,7 +174,7 @@ def _soft(budget: Budget, memory: Memory, now: float) -> Iterator[_Purse]:
     if budget.daily_soft is None and month is not None:
         left = max(0.0, month - (spend.month_amount - spend.day_amount))
         share = min(left, SHARES * left / calendar.days_left)
-        yield _Purse(f"monthly.{kind}", share, share - spend.day_amount, calendar.day)
+        yield _Purse(f"monthly.{kind}", share, share - spend.day_amount, calendar.day, is_share=True)
 
 
 # --- hard ---------------------------------------------------------------------------------------------------------
@@ -201,13 +219,24 @@ def _kept(spec: PoolSpec, ahead: list[float], left: float, rest: float) -> int:
 # --- soft ---------------------------------------------------------------------------------------------------------
 
 
-def _soft_cap(spec: PoolSpec, work: _Work, purse: _Purse, price: float, run_seconds: float) -> int:
-    """Replicas that may take one more job each."""
-    keeps = spec.budget is not None and spec.budget.on_exhausted is OnExhausted.MINIMUM
-    floor = spec.min_replicas if keeps else 0
-    if purse.left <= 0.0:
-        return floor
-    return max(floor, math.ceil((purse.left / price - work.usual) / max(1.0, run_seconds) - 1e-9))
+def _first_job(memory: Memory, price: float) -> FirstJob:
+    cold = memory.cold_starts.mean_seconds
+    run = memory.run_times.mean_seconds if memory.run_times.jobs else 0.0
+    return FirstJob(cold_seconds=cold, run_seconds=run, price=price * (cold + run))
+
+
+def _soft_cap(work: _Work, left: float, first: FirstJob, *, there: int, run_seconds: float) -> int:
+    """Replicas that may take one more job each; beside those that are there, only new ones whose start is paid too.
+
+    None is there, 4,000 s are left, a start takes 60 s and a job 1,200 s: 3 start. Of 4 that are there all go on.
+    """
+    run_seconds = max(1.0, run_seconds)
+    left -= work.usual
+    jobs = math.ceil(left / run_seconds - 1e-9)
+    new = math.floor((left - there * run_seconds) / (first.cold_seconds + run_seconds) + 1e-9)
+    if not (there or first.run_seconds) and left >= first.cold_seconds:
+        new = max(1, new)
+    return max(0, min(jobs, there + max(0, new)))
 
 
 def _wake_at(purses: list[_Purse], free: list[float], rate_per_hour: float, now: float) -> float:

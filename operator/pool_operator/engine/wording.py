@@ -106,9 +106,17 @@ def _money(spec: PoolSpec, limited: Limited, money: Allowance) -> str:
     """`spec.budget.daily.soft 10 pays for no more work until 2026-11-26 00:00 (Europe/Berlin)`."""
     assert spec.budget is not None
     assert money.until is not None
-    pays = number(limited.goal, "replica") if limited.goal else "no more work"
+    limit = f"spec.budget.{money.field} {money.amount:.6g}"
+    if (first := money.too_small_for) is not None:
+        job = f" and one usual job of {duration(first.run_seconds)}" if first.run_seconds else ""
+        return (
+            f"{limit} is less than what one cold start of {duration(first.cold_seconds)}{job} cost "
+            f"({first.price:.6g}): no replica starts until it is raised"
+        )
+    pays = number(money.paid, "replica") if money.paid else "no more work"
+    kept = f"; spec.budget.onExhausted Minimum keeps {limited.goal}" if limited.goal > money.paid else ""
     until = datetime.fromtimestamp(money.until, zone_of(spec.budget.time_zone)).strftime("%Y-%m-%d %H:%M")
-    return f"spec.budget.{money.field} {money.amount:.6g} pays for {pays} until {until} ({spec.budget.time_zone})"
+    return f"{limit} pays for {pays} until {until} ({spec.budget.time_zone}){kept}"
 
 
 def short(observed: Observed, fleet: Fleet, limited: Limited, truth: CapacityTruth) -> str:

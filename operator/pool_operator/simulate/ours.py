@@ -36,6 +36,8 @@ REACTION_SECONDS: Final = 0.05
 SOONEST_SECONDS: Final = 0.01
 """The reconciler looks again after this at the earliest."""
 HINTED_AT_MOST: Final = 100
+PATIENCE_SECONDS: Final = 40 * 86_400.0
+"""All jobs have come, and none has run for so long, money for a new month included: what waits, waits for ever."""
 UPCOMING_AT_MOST: Final = 64
 """As many jobs of a queue the read script tells of."""
 
@@ -80,6 +82,7 @@ class _Driver:
         self._memory = Memory()
         self._ended: list[Ended] = []
         self._runs = 0  # that have ended
+        self._ended_at = trace.arrivals[-1]  # the last one, and never before all jobs have come
         self._claims = Claims(ours.spec) if Claims.needed(ours.spec) else None
         self._names = tuple(queue.name for queue in ours.spec.queues)
         gate = None if self._claims is None else self._may_claim
@@ -114,8 +117,11 @@ class _Driver:
                 decide_at = max(decision.wake_at - self._epoch, world.now + SOONEST_SECONDS)
             if self._apply(decision):
                 decide_at = min(decide_at, world.now + self._reaction)
+            if world.now > self._ended_at + PATIENCE_SECONDS and not world.busy + world.draining_jobs and world.waiting:
+                break
         if world.pods:
-            world.pass_to(max(world.now, min(NEVER, world.all_ended_at + AFTERWARDS_SECONDS)))
+            if world.all_ended_at < NEVER:
+                world.pass_to(max(world.now, world.all_ended_at + AFTERWARDS_SECONDS))
             world.cut()
         return calls
 
@@ -143,6 +149,7 @@ class _Driver:
     def _on_end(self, job: Job) -> None:
         world = self.world
         self._runs += 1
+        self._ended_at = max(self._ended_at, world.now)
         number = job.number
         self._ended.append(
             Ended(
