@@ -8,8 +8,8 @@ import pytest
 
 from pool_operator.api.load import load_pool
 from pool_operator.backends.kubernetes.refusals import Allowed, refusal
-from pool_operator.engine.types import PoolSpec
 from pool_operator.engine.spec import pool_spec
+from pool_operator.engine.types import PoolSpec
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 SLOTS = {
