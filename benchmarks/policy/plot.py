@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from benchmarks.policy.metrics import DEFAULT_WAIT_VALUE, Place, Results
 
@@ -44,7 +45,7 @@ def _panel(panel: Any, results: Results, place: Place) -> None:
         "-k.",
         linewidth=1.5,
         markersize=4,
-        label="ours, v from 0.02 to 64",
+        label="ours, each v",
     )
     default = results.at(place, DEFAULT_WAIT_VALUE)
     panel.plot(
@@ -74,6 +75,8 @@ def _panel(panel: Any, results: Results, place: Place) -> None:
         )
     panel.set_title(f"{place.trace}, cold start {place.cold_start_seconds:g} s", fontsize="medium")
     panel.set_xscale("log")
+    for formatter in (panel.xaxis.set_major_formatter, panel.xaxis.set_minor_formatter):
+        formatter(ScalarFormatter())
     panel.set_yscale("log")
     panel.set_xlabel("GPU-hours over the work itself")
     panel.set_ylabel("mean wait, seconds")
