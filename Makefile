@@ -70,7 +70,7 @@ scale-downs: $(DONE) ## the long form: at least 200 pods removed, 100 of them wh
 faults-long: $(DONE) ## the long form of the chaos test: 1,000 faults on real workers; nothing lost, one result each
 	FAULTS=1000 $(PY) -m pytest tests/faults/test_chaos.py -s --timeout=7200
 
-bench: $(DONE) ## NAME=reaction|overhead|idle|policy (TRACES=folder, ARGS="--help"): print a table, write build/bench/NAME.json
+bench: $(DONE) ## NAME=reaction|overhead|idle|decision|ledger|policy (TRACES=folder, ARGS="--help"): print a table, write build/bench/NAME.json
 	@TRACES="$(TRACES)" $(PY) -m benchmarks $(NAME) $(ARGS)
 
 clean: ## remove what was built in this folder
