@@ -234,6 +234,14 @@ def test_other_settings_are_simulated_beside_what_was(call, file, tmp_path):
     assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_dry_run_is_simulated_as_if_it_acted(call, file):
+    """The question before a pool is let loose; a pool that does nothing answers it with jobs that never ran."""
+    out = well(call("replay", file, "--set", "mode=DryRun"))
+    never = next(line for line in out.splitlines() if line.startswith("jobs that never ran")).split()
+    assert never[-2:] == ["0", "0"]
+    assert "mode Active" in out
+
+
 # --- report -------------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from pool_operator.app.workload import Workload
 from pool_operator.engine.record import Call, Checkpoint, Entry
 from pool_operator.engine.replay import remembered
 from pool_operator.engine.types import Budget, PoolSpec
+from pool_operator.names import Mode
 from pool_operator.runtime.meter import Meter
 from pool_operator.simulate.ours import Ours
 from pool_operator.simulate.result import Result, quantiles
@@ -139,7 +140,9 @@ def simulated(name: str, spec: PoolSpec, jobs: Workload, *, cold_start: float) -
     known = {queue.name for queue in spec.queues}
     if missing := [queue for queue in trace.queue_names if queue not in known]:
         raise SettingError(f"the ledger has jobs of queue '{missing[0]}', which these settings do not serve")
-    found: Result = simulate(trace, Ours(spec=replace(spec, overflow_after_seconds=None)), terms)
+    # a pool that is Paused or a dry run would do nothing: what it would do if it acted is the question
+    acting = replace(spec, mode=Mode.ACTIVE, overflow_after_seconds=None)
+    found: Result = simulate(trace, Ours(spec=acting), terms)
     return Outcome(
         name=name,
         simulated=True,

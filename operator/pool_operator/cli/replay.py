@@ -198,8 +198,8 @@ def _print(pool: str, outcomes: Sequence[Outcome], *, jobs: int, cold_start: flo
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(table)
     console.print(
-        f"simulated: {plural(jobs, 'job')} of the ledger, cold start {cold_start:.3g} s, nothing learned before, no faults; "
-        "compare the two simulated columns",
+        f"simulated: {plural(jobs, 'job')} of the ledger, cold start {cold_start:.3g} s, nothing learned before, no faults, "
+        "mode Active, without other pools; compare the two simulated columns",
         style="dim",
         highlight=False,
     )
